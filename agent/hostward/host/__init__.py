@@ -1,0 +1,73 @@
+"""The only code that touches a machine: its files under a root, its programs, its units."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hostward.host.errors import (
+    Changed,
+    HostError,
+    Missing,
+    NotLive,
+    NotRegular,
+    TooLarge,
+    Unreadable,
+    Untrusted,
+)
+from hostward.host.tree import Directory, File, Tree
+
+if TYPE_CHECKING:
+    from hostward.host.programs import Completed
+
+
+class Host(Tree):
+    """A machine to look at: the running one, or a directory that holds one (an image, a chroot, a mounted disk)."""
+
+    def __init__(self, root: str, live: bool) -> None:
+        super().__init__(root)
+        self.live = live
+
+    @classmethod
+    def running(cls) -> Host:
+        """This very machine."""
+        return cls("/", live=True)
+
+    @classmethod
+    def at(cls, root: str) -> Host:
+        """A tree that holds a machine; nothing outside it is read and nothing in it is executed.
+
+        Raises HostError when `root` is not a directory that can be entered.
+        """
+        absolute = os.path.abspath(root)
+        if not os.path.isdir(absolute):
+            reason = "is not a directory" if os.path.lexists(absolute) else "does not exist"
+            raise Missing(root, f"{reason}; --root wants the directory that holds the host's /etc, /lib and so on")
+        return cls(absolute, live=False)
+
+    def run(self, argv: Sequence[str], timeout_s: float = 10.0, input: bytes = b"") -> Completed:
+        """Runs a trusted program of the running machine to its end, without a shell.
+
+        Raises NotLive under a root, Missing, Untrusted, or HostError at the time limit.
+        """
+        if not self.live:
+            raise NotLive(argv[0], "not run: this tree is looked at from outside and nothing in it is executed")
+        from hostward.host.programs import run
+
+        return run(argv, timeout_s, input)
+
+
+__all__ = [
+    "Changed",
+    "Directory",
+    "File",
+    "Host",
+    "HostError",
+    "Missing",
+    "NotLive",
+    "NotRegular",
+    "TooLarge",
+    "Unreadable",
+    "Untrusted",
+]

@@ -1,0 +1,188 @@
+"""The words everything speaks: severities, references, findings, results, remedies and their steps."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Any, Union
+
+
+class Severity(enum.IntEnum):
+    """How bad a finding is; the order is the order of the exit status."""
+
+    INFO = 0
+    WARNING = 1
+    ERROR = 2
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+class Unavailable(Exception):
+    """A fact that can't be had, and why.  Raised by its observer; handed to a check that asks for it by name."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Where a rule comes from: a bug number, an issue, a manual page or a document."""
+
+    text: str
+    url: str = ""
+
+
+def BZ(number: int) -> Reference:
+    """A bug in Red Hat's Bugzilla, by its number."""
+    return Reference(f"BZ#{number}", f"https://bugzilla.redhat.com/show_bug.cgi?id={number}")
+
+
+def Issue(repository: str, number: int) -> Reference:
+    """An issue of a public GitHub project: `Issue("openzfs/zfs", 17165)`."""
+    return Reference(f"{repository}#{number}", f"https://github.com/{repository}/issues/{number}")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    `subject` names what it is about (a path, a unit, a module on a kernel) and with the check's id
+    makes the finding's identity over time.  `evidence` are the lines that prove it, in the words of
+    the tool or file they come from.  `advice` is what to do, in a sentence or two.  `remedies` are
+    ids of remedies that would mend it, best first.
+    """
+
+    severity: Severity
+    summary: str
+    subject: str = ""
+    evidence: tuple[str, ...] = ()
+    advice: str = ""
+    remedies: tuple[str, ...] = ()
+    references: tuple[Reference, ...] = ()
+
+
+class Outcome(enum.Enum):
+    """What became of one check."""
+
+    PASSED = "passed"
+    FINDINGS = "findings"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    DISABLED = "disabled"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one check.  `reason` says why it was skipped, disabled, or how it failed."""
+
+    check: str
+    title: str
+    outcome: Outcome
+    findings: tuple[Finding, ...] = ()
+    reason: str = ""
+
+    @property
+    def severity(self) -> Severity | None:
+        return max((f.severity for f in self.findings), default=None)
+
+
+@dataclass(frozen=True)
+class RunProgram:
+    """Run a program of the host with these arguments; no shell sees them."""
+
+    argv: tuple[str, ...]
+    timeout_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class UnitAction:
+    """Ask systemd to enable, disable, mask, unmask, start or stop a unit."""
+
+    action: str
+    unit: str
+
+
+@dataclass(frozen=True)
+class RemoveLink:
+    """Remove a symbolic link; refused when the path is anything else."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class MakeLink:
+    """Make a symbolic link to `target`; refused when something else stands at `path`."""
+
+    path: str
+    target: str
+
+
+@dataclass(frozen=True)
+class LoadModule:
+    """Load a kernel module by name, as modprobe does.  `optional`: the next steps go on if it won't load."""
+
+    name: str
+    optional: bool = False
+
+
+Step = Union[RunProgram, UnitAction, RemoveLink, MakeLink, LoadModule]
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """An ordered list of steps that would make a check pass, and why each way was chosen."""
+
+    id: str
+    title: str
+    steps: tuple[Step, ...]
+    why: str = ""
+
+
+def as_json(value: Any) -> Any:
+    """A dataclass, enum or container as what json.dumps takes; names keep their units (`offset_s`).
+
+    Undecodable bytes in a name (surrogates) become backslash escapes, so that output is always UTF-8.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    if isinstance(value, Severity):
+        return value.word
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, Unavailable):
+        return {"unavailable": as_json(value.reason)}
+    fields = getattr(type(value), "__dataclass_fields__", None)
+    if fields is not None:
+        return {name: as_json(getattr(value, name)) for name in fields if not name.startswith("_")}
+    if isinstance(value, dict):
+        return {as_json(str(k)): as_json(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(v) for v in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(as_json(v) for v in value)
+    if isinstance(value, bytes):
+        return value.hex()
+    return value
+
+
+__all__ = [
+    "BZ",
+    "Finding",
+    "Issue",
+    "LoadModule",
+    "MakeLink",
+    "Outcome",
+    "Reference",
+    "Remedy",
+    "RemoveLink",
+    "Result",
+    "RunProgram",
+    "Severity",
+    "Step",
+    "Unavailable",
+    "UnitAction",
+    "as_json",
+]
