@@ -27,6 +27,10 @@ class Unavailable(Exception):
         self.reason = reason
 
 
+class NotApplicable(Unavailable):
+    """A fact that there is no sense in asking for here (a container's clock, what runs in a tree that doesn't run)."""
+
+
 @dataclass(frozen=True)
 class Reference:
     """Where a rule comes from: a bug number, an issue, a manual page or a document."""
@@ -76,13 +80,17 @@ class Outcome(enum.Enum):
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one check.  `reason` says why it was skipped, disabled, or how it failed."""
+    """What became of one check.  `reason` says why it was skipped, disabled, or how it failed.
+
+    `applicable` is False for a check that was skipped because there is nothing here for it to judge.
+    """
 
     check: str
     title: str
     outcome: Outcome
     findings: tuple[Finding, ...] = ()
     reason: str = ""
+    applicable: bool = True
 
     @property
     def severity(self) -> Severity | None:
@@ -174,6 +182,7 @@ __all__ = [
     "Issue",
     "LoadModule",
     "MakeLink",
+    "NotApplicable",
     "Outcome",
     "Reference",
     "Remedy",

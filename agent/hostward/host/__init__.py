@@ -15,6 +15,7 @@ from hostward.host.errors import (
     TooLarge,
     Unreadable,
     Untrusted,
+    from_oserror,
 )
 from hostward.host.tree import Directory, File, Tree
 
@@ -28,6 +29,8 @@ class Host(Tree):
     def __init__(self, root: str, live: bool) -> None:
         super().__init__(root)
         self.live = live
+        #: How long a program that is asked for a fact may take, in seconds (limits.program-timeout-s).
+        self.program_timeout_s = 10.0
 
     @classmethod
     def running(cls) -> Host:
@@ -46,7 +49,7 @@ class Host(Tree):
             raise Missing(root, f"{reason}; --root wants the directory that holds the host's /etc, /lib and so on")
         return cls(absolute, live=False)
 
-    def run(self, argv: Sequence[str], timeout_s: float = 10.0, input: bytes = b"") -> Completed:
+    def run(self, argv: Sequence[str], timeout_s: float | None = None, input: bytes = b"") -> Completed:
         """Runs a trusted program of the running machine to its end, without a shell.
 
         Raises NotLive under a root, Missing, Untrusted, or HostError at the time limit.
@@ -55,7 +58,32 @@ class Host(Tree):
             raise NotLive(argv[0], "not run: this tree is looked at from outside and nothing in it is executed")
         from hostward.host.programs import run
 
-        return run(argv, timeout_s, input)
+        return run(argv, timeout_s or self.program_timeout_s, input)
+
+    def remove_link(self, path: str) -> None:
+        """Removes a symbolic link of the running machine.  Raises Changed when something else stands there."""
+        self._must_be_live(path)
+        if not self.is_link(path):
+            raise Changed(path, "is not a symbolic link any more; nothing was removed")
+        try:
+            os.unlink(path)
+        except OSError as error:
+            raise from_oserror(path, error) from None
+
+    def make_link(self, path: str, target: str) -> None:
+        """Makes a symbolic link on the running machine.  One that leads to the same place already is left as it is."""
+        self._must_be_live(path)
+        try:
+            os.symlink(target, path)
+        except FileExistsError:
+            if not self.is_link(path) or self.readlink(path) != target:
+                raise Changed(path, "something else stands there; nothing was replaced") from None
+        except OSError as error:
+            raise from_oserror(path, error) from None
+
+    def _must_be_live(self, path: str) -> None:
+        if not self.live:
+            raise NotLive(path, "not changed: a tree looked at from outside is never written to")
 
 
 __all__ = [

@@ -1,0 +1,136 @@
+"""The agent's configuration: /etc/hostward/hostward.yaml and its drop-ins, every key checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from hostward.host import Host, Missing
+from hostward.yamldoc import ConfigError, Document, nearest
+
+PATH = "/etc/hostward/hostward.yaml"
+DROPINS = "/etc/hostward/hostward.d"
+
+
+@dataclass(frozen=True)
+class SwitchedOff:
+    """A check switched off: why, until which day (inclusive), and where that is written."""
+
+    reason: str
+    until: date
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every setting with its default; config/hostward.yaml ships the same values with their explanations."""
+
+    #: Checks switched off, by id.
+    disabled_checks: dict[str, SwitchedOff] = field(default_factory=dict)
+    #: Ids of the remedies that may be applied with nobody watching.
+    unattended: tuple[str, ...] = ("modules.load-kvm",)
+    #: How many lines of evidence the text report shows under a finding.
+    evidence_lines: int = 8
+    #: How long a program that is asked for a fact may take, in seconds.
+    program_timeout_s: float = 10.0
+    #: Where each check or remedy id was named, for errors that only show once all ids are known.
+    where: dict[str, str] = field(default_factory=dict)
+
+    def verify_ids(self, checks: Iterable[str], remedies: Iterable[str]) -> None:
+        """Raises ConfigError for an id in the configuration that no check or remedy has."""
+        for kind, named, known in (
+            ("check", self.disabled_checks, list(checks)),
+            ("remedy", self.unattended, list(remedies)),
+        ):
+            for name in named:
+                if name not in known:
+                    raise ConfigError(self.where.get(name, PATH), f"no {kind} is called {name}{nearest(name, known)}")
+
+
+def _disabled(file: Document, node: Any, into: dict[str, Any]) -> None:
+    for id, key, value in file.mapping(node, "checks.disabled"):
+        what = f"checks.disabled.{id}"
+        given = dict(file.known(value, what, ("reason", "until")))
+        for wanted in ("reason", "until"):
+            if wanted not in given:
+                raise ConfigError(
+                    file.at(key), f"{what} needs {wanted}: a check is switched off for a reason, until a day"
+                )
+        reason = file.scalar(given["reason"], "a text", f"{what}.reason").strip()
+        if not reason:
+            raise ConfigError(file.at(given["reason"]), f"{what}.reason is empty: say why this check is off")
+        text = file.scalar(given["until"], "a date such as 2027-01-31", f"{what}.until")
+        try:
+            until = date.fromisoformat(text)
+        except ValueError:
+            raise ConfigError(
+                file.at(given["until"]), f"{what}.until: {text} is not a day such as 2027-01-31"
+            ) from None
+        into.setdefault("disabled_checks", {})[id] = SwitchedOff(reason, until, file.at(key))
+        into["where"][id] = file.at(key)
+
+
+def _unattended(file: Document, node: Any, into: dict[str, Any]) -> None:
+    ids = []
+    for item in file.sequence(node, "repair.unattended"):
+        ids.append(file.scalar(item, "a text", "an entry of repair.unattended"))
+        into["where"][ids[-1]] = file.at(item)
+    into["unattended"] = tuple(ids)
+
+
+def _evidence_lines(file: Document, node: Any, into: dict[str, Any]) -> None:
+    into["evidence_lines"] = int(file.number(node, "a whole number", "report.evidence-lines", 1, 10_000))
+
+
+def _program_timeout(file: Document, node: Any, into: dict[str, Any]) -> None:
+    into["program_timeout_s"] = file.number(node, "a number", "limits.program-timeout-s", 0.1, 3600)
+
+
+#: section -> key -> what reads it.  The one list of keys there are.
+_KEYS: dict[str, dict[str, Callable[[Document, Any, dict[str, Any]], None]]] = {
+    "checks": {"disabled": _disabled},
+    "repair": {"unattended": _unattended},
+    "report": {"evidence-lines": _evidence_lines},
+    "limits": {"program-timeout-s": _program_timeout},
+}
+
+
+def _apply(path: str, data: bytes, into: dict[str, Any]) -> None:
+    file = Document(path, data)
+    if file.root is None:
+        return
+    for section, body in file.known(file.root, "the configuration", _KEYS):
+        if body.tag.endswith(":null"):
+            continue
+        for key, value in file.known(body, section, _KEYS[section]):
+            if value.tag.endswith(":null"):
+                raise ConfigError(
+                    file.at(value), f"{section}.{key} has no value; leave the line out to keep the default"
+                )
+            _KEYS[section][key](file, value, into)
+
+
+def load(path: str = "") -> Config:
+    """The configuration of this agent: PATH (or `path`) and the drop-ins in name order, later ones winning.
+
+    Without a file the defaults hold.  Raises ConfigError, or HostError for a file that can't be read.
+    """
+    here = Host.running()
+    settings: dict[str, Any] = {"where": {}}
+    files = [path or PATH]
+    if not path:
+        try:
+            files += [f"{DROPINS}/{name}" for name in here.names(DROPINS) if name.endswith(".yaml")]
+        except Missing:
+            pass
+    for name in files:
+        try:
+            data = here.read(name)
+        except Missing:
+            if path:
+                raise
+            continue
+        _apply(name, data, settings)
+    return Config(**settings)
