@@ -1,0 +1,34 @@
+"""`hostward check`: judge a host and say what is wrong."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from hostward.commands import common, engine_of, paint_of
+
+
+def add(subparsers: Any) -> None:
+    parser = subparsers.add_parser("check", help="judge this host, or the one in --root DIR")
+    parser.add_argument("ids", nargs="*", metavar="ID", help="check ids or globs such as 'clock.*'; all by default")
+    common(parser)
+    parser.set_defaults(main=main)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    from hostward.engine import exit_status, select
+
+    engine = engine_of(arguments)
+    results = engine.check(select(arguments.ids))
+    status = exit_status(results)
+    if arguments.format == "json":
+        from hostward.report.json import check_document, dump
+
+        print(dump(check_document(engine.host, results, status)))
+    else:
+        from hostward.report import text
+
+        for line in text.lines(results, paint_of(arguments), engine.config.evidence_lines):
+            print(line)
+        print(f"\n{text.summary(results)}")
+    return status
