@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hostward.facts import fact
 from hostward.host import Host, HostError
-from hostward.model import Unavailable
+from hostward.model import NotApplicable
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class Boot:
 
 @fact
 def boot(host: Host) -> Boot:
-    """Raises Unavailable under a root."""
+    """Raises NotApplicable under a root."""
     if not host.live:
-        raise Unavailable("this tree is not running, so it has no boot to look at")
+        raise NotApplicable("this tree is not running, so it has no boot to look at")
     container, container_from = container_of(host)
     hypervisor, hypervisor_from = hypervisor_of(host, os.uname().machine)
     return Boot(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hostward.facts import fact
 from hostward.host import Host, HostError
-from hostward.model import Unavailable
+from hostward.model import NotApplicable
 
 #: "VMX (outside TXT) disabled by BIOS", "SVM disabled (by BIOS) in MSR_VM_CR", "VMX not enabled (by BIOS)",
 #: "kvm: disabled by bios": arch/x86/kernel/cpu/feat_ctl.c, arch/x86/kvm/svm/svm.c, vmx/vmx.c.
@@ -34,9 +34,9 @@ class CpuVirtualization:
 
 @fact
 def cpu_virtualization(host: Host) -> CpuVirtualization:
-    """Raises Unavailable under a root: the processor is no part of a tree."""
+    """Raises NotApplicable under a root: the processor is no part of a tree."""
     if not host.live:
-        raise Unavailable("this tree is not running on any processor")
+        raise NotApplicable("this tree is not running on any processor")
     return judge(host, os.uname().machine)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from hostward.facts import fact
 from hostward.host import Host, HostError, Missing
-from hostward.model import Unavailable
+from hostward.model import NotApplicable, Unavailable
 from hostward.versions import rpmvercmp
 
 KERNELS_MAX = 200
@@ -77,9 +77,9 @@ class RunningKernel:
 
 @fact
 def running_kernel(host: Host) -> RunningKernel:
-    """Raises Unavailable under a root."""
+    """Raises NotApplicable under a root."""
     if not host.live:
-        raise Unavailable("this tree is not running, so no kernel of it is")
+        raise NotApplicable("this tree is not running, so no kernel of it is")
     uname = os.uname()
     return RunningKernel(uname.release, uname.version, uname.machine)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hostward.facts import fact
 from hostward.host import Host, HostError, Missing
-from hostward.model import Unavailable
+from hostward.model import NotApplicable
 
 PATH = "/dev/kvm"
 
@@ -33,9 +33,9 @@ class KvmDevice:
 
 @fact
 def kvm_device(host: Host) -> KvmDevice:
-    """Raises Unavailable under a root: only a running kernel has a device that answers."""
+    """Raises NotApplicable under a root: only a running kernel has a device that answers."""
     if not host.live:
-        raise Unavailable("this tree is not running, so no kernel answers behind /dev/kvm")
+        raise NotApplicable("this tree is not running, so no kernel answers behind /dev/kvm")
     from hostward.host.kvm import api_version
 
     try:

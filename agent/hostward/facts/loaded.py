@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hostward.facts import fact
 from hostward.facts.kernels import RunningKernel
 from hostward.host import Host, HostError
-from hostward.model import Unavailable
+from hostward.model import NotApplicable
 
 _SYS_MODULE = "/sys/module"
 
@@ -47,9 +47,9 @@ class LoadedModules:
 
 @fact
 def loaded_modules(host: Host, running: RunningKernel) -> LoadedModules:
-    """Raises Unavailable under a root, and on a kernel without loadable modules that also hides /sys/module."""
+    """Raises NotApplicable under a root, and on a kernel without loadable modules that also hides /sys/module."""
     if not host.live:
-        raise Unavailable("this tree is not running, so no module of it is loaded")
+        raise NotApplicable("this tree is not running, so no module of it is loaded")
     builtin = _builtin(host, running.release)
     try:
         lines = host.text("/proc/modules", 4 << 20).splitlines()
