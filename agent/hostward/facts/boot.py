@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 
@@ -53,7 +52,7 @@ def boot(host: Host) -> Boot:
     if not host.live:
         raise NotApplicable("this tree is not running, so it has no boot to look at")
     container, container_from = container_of(host)
-    hypervisor, hypervisor_from = hypervisor_of(host, os.uname().machine)
+    hypervisor, hypervisor_from = hypervisor_of(host, host.uname().machine)
     return Boot(
         split_cmdline(_text(host, "/proc/cmdline")),
         container,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 
@@ -37,7 +36,7 @@ def cpu_virtualization(host: Host) -> CpuVirtualization:
     """Raises NotApplicable under a root: the processor is no part of a tree."""
     if not host.live:
         raise NotApplicable("this tree is not running on any processor")
-    return judge(host, os.uname().machine)
+    return judge(host, host.uname().machine)
 
 
 def judge(host: Host, architecture: str) -> CpuVirtualization:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import os
 import re
 from dataclasses import dataclass
 
 from hostward.facts import fact
 from hostward.host import Host, HostError, Missing
-from hostward.model import NotApplicable, Unavailable
+from hostward.model import Unavailable
 from hostward.versions import rpmvercmp
 
 KERNELS_MAX = 200
@@ -78,9 +77,7 @@ class RunningKernel:
 @fact
 def running_kernel(host: Host) -> RunningKernel:
     """Raises NotApplicable under a root."""
-    if not host.live:
-        raise NotApplicable("this tree is not running, so no kernel of it is")
-    uname = os.uname()
+    uname = host.uname()
     return RunningKernel(uname.release, uname.version, uname.machine)
 
 

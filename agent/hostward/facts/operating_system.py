@@ -65,10 +65,9 @@ def operating_system(host: Host) -> OperatingSystem:
             found = _ask_distro(None)
         else:
             # distro opens what it wants by path; it is given copies, so that no link of the tree leads it outside
-            import tempfile
+            from hostward.host.copies import laid_out
 
-            with tempfile.TemporaryDirectory(prefix="hostward-") as directory:
-                _copy(files, directory)
+            with laid_out(_decodable(files)) as directory:
                 found = _ask_distro(directory)
     except (ValueError, OSError) as error:  # not UTF-8, say, or a quotation that never ends
         raise Unavailable(f"the release files {', '.join(files)} can't be made out: {error}") from None
@@ -100,15 +99,13 @@ def _release_files(host: Host) -> dict[str, bytes]:
     return found
 
 
-def _copy(files: dict[str, bytes], directory: str) -> None:
-    """Lays the files out under `directory`, decodable: distro raises at anything else."""
-    from pathlib import Path
-
-    for path, data in files.items():
-        codec = "ascii" if path == "/etc/debian_version" else "utf-8"
-        copy = Path(directory + path)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(data.decode(codec, "replace").encode(codec, "replace"))
+def _decodable(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The files in the encoding that distro reads them in; it raises at anything else."""
+    codecs = {"/etc/debian_version": "ascii"}
+    return {
+        path: data.decode(codecs.get(path, "utf-8"), "replace").encode(codecs.get(path, "utf-8"), "replace")
+        for path, data in files.items()
+    }
 
 
 def _ask_distro(root: str | None) -> tuple[str, str, str, tuple[str, ...]]:

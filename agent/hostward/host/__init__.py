@@ -60,6 +60,12 @@ class Host(Tree):
 
         return run(argv, timeout_s or self.program_timeout_s, input)
 
+    def uname(self) -> os.uname_result:
+        """uname(2) of the running machine.  Raises NotLive under a root."""
+        if not self.live:
+            raise NotLive("uname", "this tree is not running, so no kernel of it is")
+        return os.uname()
+
     def remove_link(self, path: str) -> None:
         """Removes a symbolic link of the running machine.  Raises Changed when something else stands there."""
         self._must_be_live(path)
