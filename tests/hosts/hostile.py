@@ -70,14 +70,19 @@ def link_loops(root: str) -> Tree:
 
 
 def links_out(root: str) -> Tree:
-    """Every path leads out of the tree: to this very machine's files, by absolute links and by `..`."""
+    """Files and directories that lead out of the tree, by absolute links and by more `..` than there are levels.
+
+    Inside the root such a link means a path of the tree, where nothing is; a reader that follows it outside
+    would find this very machine's files.
+    """
     tree = Tree(root)
     up = "../" * 40
     for n, path in enumerate(FILES):
-        if not path.startswith(("/lib/modules", "/boot")):
-            tree.link(path, path if n % 2 else up + path[1:])
-    tree.link("/lib", up + "lib").link("/boot", "/proc/1/root/boot").link("/usr/lib", up + "usr/lib")
-    return tree.link("/var/lib/dpkg/info/out.list", up + "etc/passwd").link("/run", "/proc/self/root/run")
+        tree.link(path, "/proc/1/root" + path if n % 2 else up + path[1:])
+    base = f"/lib/modules/{rhel5.OLD}"
+    tree.link(f"{base}/extra/absolute.ko", "/etc/hostname").link(f"{base}/extra/up.ko", up + "etc/hostname")
+    tree.link(f"{base}/updates", up + "usr/lib").link(f"{base}/misc", "/proc/1/root")
+    return tree.link("/var/lib/dpkg/info/out.list", up + "etc/hosts").link("/run", "/proc/self/root/run")
 
 
 def fifos(root: str) -> Tree:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from hostward.facts import fact
 from hostward.facts.kernels import Kernels, modules_base
-from hostward.host import Directory, Host, HostError, Missing
+from hostward.host import Directory, Host, HostError, Missing, TooLarge
 
-#: What one look may cost over all trees, in directory entries; a directory counts as ten. A real host
-#: stays below 5,000; the limit is reached in well under a second.
-BUDGET = 150_000
+#: What one look may cost over all trees, in directory entries; a directory and a link count as ten. A real host
+#: stays far below; the limit is reached in well under a second.
+BUDGET = 60_000
+MODULES_MAX = 4_000  # of one tree; past it none is told, as whatever judges modules would be busy for minutes
 DEPTH_MAX = 24
 _MODULE = re.compile(r"\.ko(?:\.(?:gz|xz|zst))?$")
 _NOT_MODULES = {"kernel", "build", "source"}  # depmod passes over the last two as well (tools/depmod.c)
@@ -56,7 +57,8 @@ class ModuleTree:
     """One kernel's module directory. `outside` is sorted by path.
 
     `in_tree` is how many modules of kernel/ modules.dep (or modules.order) lists, None when neither can be
-    read. `problems` says what could not be looked at; then `outside` may lack something.
+    read. `problems` says what could not be looked at; then `outside` lacks something, or is empty where the
+    tree is larger than makes sense.
     """
 
     release: str
@@ -122,11 +124,16 @@ class _Look:
             with self.host.directory(path) as directory:
                 self._walk(directory, release, "", 0)
         except HostError as error:
+            self.found = []
             self.problems.append(str(error))
         except _Spent:
+            self.found = []
+            self.problems.append(f"{path}: given up: the module directories hold more than {BUDGET} entries")
+        if len(self.found) > MODULES_MAX:
             self.problems.append(
-                f"{path}: not looked at to the end: the module directories hold more than {BUDGET} entries"
+                f"{path}: given up: {len(self.found)} modules outside kernel/, more than {MODULES_MAX}"
             )
+            self.found = []
         self.found.sort(key=lambda module: module.path)
         return ModuleTree(release, path, tuple(self.found), _in_tree(self.host, path), tuple(self.problems))
 
@@ -134,10 +141,10 @@ class _Look:
         if depth > DEPTH_MAX:
             self.problems.append(f"{directory.path[:200]}: deeper than {DEPTH_MAX} directories, not looked at")
             return
-        if self.left <= 0:
-            raise _Spent
         entries = directory.entries()
         self.left -= 10 + len(entries)
+        if self.left < 0:
+            raise _Spent
         for name, kind in entries:
             if depth == 0 and name in _NOT_MODULES:
                 continue
@@ -153,6 +160,8 @@ class _Look:
                 try:
                     with directory.sub(name) as sub:
                         self._walk(sub, release, top, depth + 1)
+                except TooLarge:
+                    raise
                 except HostError as error:
                     self.problems.append(str(error))
             elif kind == "link" and not _MODULE.search(name):

@@ -53,7 +53,7 @@ def owners_of(host: Host, paths: Iterable[str]) -> Packages:
         cannot.append(f"only the first {PATHS_MAX} of {len(wanted)} files were looked up")
         wanted = wanted[:PATHS_MAX]
     rpmdb = _rpm_database(host)
-    manager = "dpkg" if host.is_dir(_DPKG_INFO) else "rpm" if rpmdb[0] else ""
+    manager = "dpkg" if _dpkg_in_use(host) else "rpm" if rpmdb[0] else ""
     found: dict[str, Owner] = {}
     try:
         if wanted and manager == "dpkg":
@@ -80,11 +80,19 @@ def by_directory(path: str) -> Owner | None:
     Kmod packages install into extra/NAME, with or without the kmod- in front (RHEL's kernel module
     packages), and weak-modules links them as weak-updates/NAME.
     """
-    match = re.search(r"/lib/modules/[^/]+/(?:extra|updates|weak-updates)/([^/]+)/", path)
+    match = re.search(r"/lib/modules/[^/]+/(?:extra|updates|weak-updates)/([A-Za-z0-9][A-Za-z0-9.+_-]*)/", path)
     if not match or match.group(1) in ("dkms", "kernel", "drivers", "fs", "net"):
         return None
     name = match.group(1)
     return Owner(name if name.startswith("kmod-") else f"kmod-{name}", "", "by directory name")
+
+
+def _dpkg_in_use(host: Host) -> bool:
+    """Whether dpkg has installed anything: other distributions package the program too."""
+    try:
+        return host.stat("/var/lib/dpkg/status").st_size > 0 and host.is_dir(_DPKG_INFO)
+    except HostError:
+        return False
 
 
 def _rpm_database(host: Host) -> tuple[str, str]:
