@@ -76,7 +76,7 @@ class RunningKernel:
 
 @fact
 def running_kernel(host: Host) -> RunningKernel:
-    """Raises NotApplicable under a root."""
+    """Raises NotLive under a root."""
     uname = host.uname()
     return RunningKernel(uname.release, uname.version, uname.machine)
 

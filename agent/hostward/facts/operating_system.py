@@ -22,7 +22,7 @@ class OperatingSystem:
     """A distribution and its release.
 
     `id` is distro's normalised id (rhel, centos, almalinux, rocky, oracle, fedora, debian, ubuntu,
-    opensuse-leap, sles, ...), `like` the ids it says it is like (os-release(5)), `product` what is
+    opensuse, sles, ...), `like` the ids it says it is like (os-release(5)), `product` what is
     built on it and changes how kernels are chosen ("pve" for Proxmox VE), else "".
     """
 
