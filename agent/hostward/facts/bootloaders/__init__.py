@@ -14,8 +14,8 @@ class Entry:
     """One entry of a boot menu, with the file it stands in.
 
     `image` is the kernel's path as the loader writes it (often relative to the boot partition), `cmdline`
-    what is passed to the kernel, `version` what a BLS entry or unified image says of itself. A submenu has
-    `children` and no image.
+    what is passed to the kernel, `version` what a BLS entry or unified image says of itself, `initrds` a BLS
+    entry's initramfs images in the order of loading. A submenu has `children` and no image.
     """
 
     title: str
@@ -28,6 +28,7 @@ class Entry:
     machine_id: str = ""
     tries_left: int | None = None
     children: tuple[Entry, ...] = field(default=())
+    initrds: tuple[str, ...] = ()
 
 
 def release_in(image: str) -> str:

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Mapping
 
 from hostward.facts.bootloaders import Entry
-from hostward.host import Host, HostError
+from hostward.host import File, Host, HostError
 from hostward.versions import rpmvercmp
 
 ENTRIES_MAX = 500
@@ -63,6 +63,7 @@ def parse(text: str, file: str, expand: Mapping[str, str] | None = None) -> Entr
         first("sort-key"),
         first("machine-id"),
         int(tries.group(1)) if tries else None,
+        initrds=tuple(path for line in fields.get("initrd", []) for path in line.split() if "$" not in path),
     )
 
 
@@ -152,18 +153,25 @@ def pe_sections(host: Host, path: str) -> dict[str, str]:
     """The text of a PE image's .uname, .osrel and .cmdline sections, at most 64 KiB of each.  Raises HostError."""
     found: dict[str, str] = {}
     with host.open(path) as file:
-        head = file.read_at(0, 4096)
-        if len(head) < 0x40 or head[:2] != b"MZ":
-            raise HostError(path, "is not a PE image")
-        at = struct.unpack_from("<I", head, 0x3C)[0]
-        if at + 24 > len(head) or head[at : at + 4] != b"PE\0\0":
-            raise HostError(path, "is not a PE image")
-        count, optional = struct.unpack_from("<H", head, at + 6)[0], struct.unpack_from("<H", head, at + 20)[0]
-        table = file.read_at(at + 24 + optional, 40 * min(count, 96))
-        for n in range(len(table) // 40):
-            name, size, _, raw_size, offset = struct.unpack_from("<8sIIII", table, 40 * n)
-            text = name.rstrip(b"\0").decode("ascii", "replace")
-            if text in (".uname", ".osrel", ".cmdline"):
-                data = file.read_at(offset, min(size or raw_size, raw_size, _FILE_MAX))
-                found[text] = data.rstrip(b"\0").decode("utf-8", "surrogateescape").strip()
+        for name, offset, size in pe_ranges(file):
+            if name in (".uname", ".osrel", ".cmdline"):
+                data = file.read_at(offset, min(size, _FILE_MAX))
+                found[name] = data.rstrip(b"\0").decode("utf-8", "surrogateescape").strip()
+    return found
+
+
+def pe_ranges(file: File) -> list[tuple[str, int, int]]:
+    """(name, offset, size) of each section of a PE image, as they lie in the file.  Raises HostError."""
+    head = file.read_at(0, 4096)
+    if len(head) < 0x40 or head[:2] != b"MZ":
+        raise HostError(file.path, "is not a PE image")
+    at = struct.unpack_from("<I", head, 0x3C)[0]
+    if at + 24 > len(head) or head[at : at + 4] != b"PE\0\0":
+        raise HostError(file.path, "is not a PE image")
+    count, optional = struct.unpack_from("<H", head, at + 6)[0], struct.unpack_from("<H", head, at + 20)[0]
+    table = file.read_at(at + 24 + optional, 40 * min(count, 96))
+    found = []
+    for n in range(len(table) // 40):
+        name, size, _, raw_size, offset = struct.unpack_from("<8sIIII", table, 40 * n)
+        found.append((name.rstrip(b"\0").decode("ascii", "replace"), offset, min(size or raw_size, raw_size)))
     return found

@@ -27,8 +27,9 @@ _MODULE = {"module", "module2", "xen_linux", "xen_module"}
 _ORDERS = {"-eq": operator.eq, "-ne": operator.ne, "-lt": operator.lt, "-le": operator.le, "-gt": operator.gt,
            "-ge": operator.ge}  # fmt: skip
 
-# A word is a tuple of parts: (text, False), or (name, True) for a variable. Separators and braces are strings.
-_Part = tuple[str, bool]
+# A word is a tuple of parts: text or a variable's name, and which it is. Separators and braces are strings.
+_TEXT, _VAR, _QUOTED_VAR = 0, 1, 2
+_Part = tuple[str, int]
 
 
 class BadScript(Exception):
@@ -123,10 +124,14 @@ class _Run:
             cursor.next()
         if cursor.peek() == "{":
             body = cursor.block()
-            return self._entry([self._expand(w) for w in words], body, depth) if active and words else True
+            expanded = self._expand(words) if active else []
+            return self._entry(expanded, body, depth) if expanded else True
         if not words:
             raise BadScript("a brace or the end where a command should be")
-        return self._simple([self._expand(w) for w in words], depth) != negated if active else True
+        if not active:
+            return True
+        expanded = self._expand(words)
+        return (self._simple(expanded, depth) if expanded else True) != negated
 
     def _if(self, cursor: _Cursor, active: bool, depth: int) -> bool:
         done, status, word = False, True, "if"
@@ -145,8 +150,22 @@ class _Run:
         cursor.next()
         return status
 
-    def _expand(self, word: tuple[_Part, ...]) -> str:
-        return "".join(self.env.get(text, "") if variable else text for text, variable in word)
+    def _expand(self, words: list[tuple[_Part, ...]]) -> list[str]:
+        """The words with their variables; a variable outside quotes is split at blanks, and may vanish."""
+        found: list[str] = []
+        for word in words:
+            fields: list[str] = []
+            joins = False  # whether the next part goes on in the last field
+            for text, kind in word:
+                value = text if kind == _TEXT else self.env.get(text, "")
+                pieces = [value] if kind != _VAR else value.split()
+                joins = joins and not (kind == _VAR and value[:1].isspace())
+                if pieces and joins:
+                    fields[-1] += pieces.pop(0)
+                fields += pieces
+                joins = bool(fields) and not (kind == _VAR and value[-1:].isspace())
+            found += fields
+        return found
 
     def _simple(self, words: list[str], depth: int) -> bool:
         name, arguments = words[0], words[1:]
@@ -251,13 +270,12 @@ class _Run:
 
 def kernel_of(commands: list[list[str]]) -> tuple[str, tuple[str, ...]]:
     """The kernel and its command line among an entry's commands; under Xen the first module is the kernel."""
-    image, cmdline = "", ()  # type: tuple[str, tuple[str, ...]]
+    image, cmdline, under_xen = "", (), False  # type: tuple[str, tuple[str, ...], bool]
     for words in commands:
         names = [word for word in words[1:] if not word.startswith("--")]
-        if not names:
-            continue
-        if words[0] in _LINUX or "xen" in image.rpartition("/")[2] or not image:
+        if names and (words[0] in _LINUX or under_xen):
             image, cmdline = names[0], tuple(names[1:])
+            under_xen = words[0] in _LINUX and "xen" in image.rpartition("/")[2].partition("-")[0]
     return image, tuple(word for word in cmdline if word != "placeholder")
 
 
@@ -275,7 +293,7 @@ class _Cursor:
     def word(self) -> str:
         """The literal text of the word here, "" for anything that is no plain word."""
         token = self.peek()
-        if isinstance(token, tuple) and len(token) == 1 and not token[0][1]:
+        if isinstance(token, tuple) and len(token) == 1 and token[0][1] == _TEXT:
             return token[0][0]
         return ""
 
@@ -342,13 +360,13 @@ def tokenize(text: str) -> list[str | tuple[_Part, ...]]:
         else:
             parts = [] if parts is None else parts
             if kind in ("braced", "var"):
-                parts.append((value, True))
+                parts.append((value, _VAR))
             elif kind == "double":
+                parts.append(("", _TEXT))  # quoted, a word stays one even when it is empty
                 for braced, bare, escaped, literal in _VARIABLE.findall(value):
-                    parts.append((braced or bare, True) if braced or bare else (escaped or literal, False))
-                parts.append(("", False))
+                    parts.append((braced or bare, _QUOTED_VAR) if braced or bare else (escaped or literal, _TEXT))
             else:
-                parts.append((value, False))
+                parts.append((value, _TEXT))
         at = match.end() if match else at + 1
     if parts is not None:
         tokens.append(_joined(parts))
@@ -356,13 +374,13 @@ def tokenize(text: str) -> list[str | tuple[_Part, ...]]:
 
 
 def _joined(parts: list[_Part]) -> tuple[_Part, ...]:
-    """The parts with neighbouring literals put together."""
+    """The parts with neighbouring texts put together."""
     joined: list[_Part] = []
-    for text, variable in parts:
-        if joined and not variable and not joined[-1][1]:
-            joined[-1] = (joined[-1][0] + text, False)
-        elif text or not joined:
-            joined.append((text, variable))
+    for text, kind in parts:
+        if joined and kind == _TEXT and joined[-1][1] == _TEXT:
+            joined[-1] = (joined[-1][0] + text, _TEXT)
+        else:
+            joined.append((text, kind))
     return tuple(joined)
 
 
