@@ -5,6 +5,7 @@ import sqlite3
 import struct
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from hostward.facts.module_trees import module_trees
 from hostward.facts.packages import Owner, Packages, by_directory, owners_of, packages
 from hostward.facts.rpmdb import BadHeader, Header, Package
 from hostward.host import Host, HostError
+from hostward.host.programs import Completed
 from tests.hosts import rhel5
 from tests.hosts.tree import Tree
 
@@ -77,6 +79,22 @@ def test_the_real_rpm_agrees(rpm_host: Tree) -> None:
     said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     owner = owners_of(Host.at(str(rpm_host.root)), [MODULE]).owners[MODULE]
     assert f"{owner.package} {owner.version}" == said
+
+
+class _HostOfAnotherRoot(Host):
+    """A live host whose rpm is asked about another root: the real rpm, as on the machine itself."""
+
+    def run(self, argv: Sequence[str], timeout_s: float | None = None, input: bytes = b"") -> Completed:
+        root = ["--root", self.root, "--dbpath", "/var/lib/rpm"]
+        done = subprocess.run([argv[0], *root, *argv[1:]], capture_output=True, text=True)
+        return Completed(tuple(argv), done.returncode, done.stdout, done.stderr)
+
+
+def test_the_running_machine_asks_rpm(rpm_host: Tree) -> None:
+    host = _HostOfAnotherRoot(str(rpm_host.root), live=True)
+    asked = [MODULE, "/usr/opt/other/lab.ko", "/opt/nowhere.ko"]
+    assert owners_of(host, asked).owners == {MODULE: Owner("kmod-lab", "2:1.5-3.el9", "rpm")}
+    assert owners_of(host, ["/opt/nowhere.ko"]) == Packages("rpm")
 
 
 def test_a_module_found_behind_usr_is_the_packages_too(rpm_host: Tree) -> None:
