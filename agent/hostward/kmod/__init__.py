@@ -1,0 +1,1 @@
+"""Kernel modules as bytes: ELF, exports, symbol CRCs, the load verdict."""
