@@ -113,6 +113,7 @@ class _Look:
         self.base = base
         self.base_real = base_real
         self.left = BUDGET
+        self.bytes_left = 128 << 20  # of modules.dep; that of 4,000 modules has about 1 MiB
         self.problems: list[str] = []
         self.found: list[TreeModule] = []
         self.seen: set[tuple[int, int]] = set()
@@ -135,7 +136,7 @@ class _Look:
             )
             self.found = []
         self.found.sort(key=lambda module: module.path)
-        return ModuleTree(release, path, tuple(self.found), _in_tree(self.host, path), tuple(self.problems))
+        return ModuleTree(release, path, tuple(self.found), self._in_tree(path), tuple(self.problems))
 
     def _walk(self, directory: Directory, release: str, where: str, depth: int) -> None:
         if depth > DEPTH_MAX:
@@ -213,15 +214,16 @@ class _Look:
                 return path[len(base) + 1 :].partition("/")[0]
         return ""
 
-
-def _in_tree(host: Host, path: str) -> int | None:
-    """Counts lines of modules.dep below kernel/ (absolute paths in old ones), else those of modules.order."""
-    for name, pattern in (
-        ("modules.dep", re.compile(rb"^(?:[^:\n]*/)?kernel/[^:\n]*:", re.M)),
-        ("modules.order", re.compile(rb"^kernel/", re.M)),
-    ):
-        try:
-            return len(pattern.findall(host.read(f"{path}/{name}", 32 << 20)))
-        except HostError:
-            continue
-    return None
+    def _in_tree(self, path: str) -> int | None:
+        """Counts lines of modules.dep below kernel/ (absolute paths in old ones), else those of modules.order."""
+        for name, pattern in (
+            ("modules.dep", re.compile(rb"^(?:[^:\n]*/)?kernel/[^:\n]*:", re.M)),
+            ("modules.order", re.compile(rb"^kernel/", re.M)),
+        ):
+            try:
+                data = self.host.read(f"{path}/{name}", min(16 << 20, self.bytes_left))
+            except HostError:
+                continue
+            self.bytes_left -= len(data)
+            return len(pattern.findall(data))
+        return None

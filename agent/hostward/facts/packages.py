@@ -12,6 +12,7 @@ from hostward.host import Host, HostError
 
 PATHS_MAX = 2_000
 _DPKG_INFO = "/var/lib/dpkg/info"
+_DPKG_BYTES_MAX = 256 << 20  # of file lists; a desktop has about 50 MiB
 _DKMS_MAX = 2_000  # directories looked at
 
 
@@ -148,14 +149,18 @@ def _dpkg(host: Host, wanted: list[str]) -> dict[str, Owner]:
         for alike in (path, _other_usr(path)):
             line, counts = diversions.get(alike, (alike, _any_package))
             lines.setdefault(line.encode("utf-8", "surrogateescape"), []).append((path, counts))
+    left = _DPKG_BYTES_MAX
     directories = {line.rpartition(b"/")[0] + b"/" for line in lines}
     found: dict[str, str] = {}
     with host.directory(_DPKG_INFO) as info:
         for name, kind in info.entries():
             if kind != "file" or not name.endswith(".list"):
                 continue
+            if left < 0:
+                raise HostError(_DPKG_INFO, f"more than {_DPKG_BYTES_MAX >> 20} MiB of file lists make no sense")
             with info.open(name) as file:
                 data = file.read(32 << 20)
+            left -= 4096 + len(data)
             if not any(directory in data for directory in directories):
                 continue
             package = name[:-5].partition(":")[0]
@@ -195,11 +200,13 @@ def _dpkg_versions(host: Host, packages: set[str]) -> dict[str, str]:
         status = host.text("/var/lib/dpkg/status", 64 << 20)
     except HostError:
         return {}
-    found = {}
-    for package in packages:
-        match = re.search(rf"^Package: {re.escape(package)}\n(?:.+\n)*?Version: (.+)$", status, re.M)
-        if match:
-            found[package] = match.group(1)
+    found: dict[str, str] = {}
+    for match in re.finditer(r"^Package: (\S+)$", status, re.M):
+        package = match.group(1)
+        if package in packages and package not in found:
+            end = status.find("\n\n", match.end())
+            version = re.search(r"^Version: (\S+)$", status[match.end() : end if end >= 0 else None], re.M)
+            found[package] = version.group(1) if version else ""
     return found
 
 

@@ -17,6 +17,7 @@ HEADER_MAX = 64 << 20  # rpm's own bound is 256 MB; the largest headers of distr
 ENTRIES_MAX = 65_535
 CANDIDATES_MAX = 1_000  # packages that have a file of one base name
 STEPS_MAX = 20_000_000  # virtual machine steps that sqlite may take for one host
+BYTES_MAX = 512 << 20  # of headers looked into for one host
 
 _NAME, _VERSION, _RELEASE, _EPOCH, _ARCH = 1000, 1001, 1002, 1003, 1022
 _DIR_INDEXES, _BASENAMES, _DIRNAMES = 1116, 1117, 1118
@@ -136,10 +137,14 @@ def owners(host: Host, path: str, wanted: Iterable[str]) -> dict[str, Package]:
                                         ("Packages", "Basenames")).fetchone()  # fmt: skip
             if tables[0] != 2:
                 raise HostError(path, "has no tables Packages and Basenames, so it is no rpm database")
+            left = BYTES_MAX
             for name in wanted:
-                package = _owner(connection, name)
+                package, read = _owner(connection, name)
+                left -= read
                 if package:
                     found[name] = package
+                if left < 0:
+                    raise HostError(path, f"more than {BYTES_MAX >> 20} MiB of package headers claim these files")
         except (sqlite3.Error, BadHeader) as error:
             raise HostError(path, f"is damaged: {error}") from None
         finally:
@@ -157,11 +162,12 @@ def _pending(host: Host, path: str) -> bool:
         return False
 
 
-def _owner(connection: object, path: str) -> Package | None:
+def _owner(connection: object, path: str) -> tuple[Package | None, int]:
+    """The package of a file, and how many bytes of headers were looked into."""
     import sqlite3
 
     assert isinstance(connection, sqlite3.Connection)
-    alike = _alike(path)
+    alike, read = _alike(path), 0
     rows = connection.execute(
         "SELECT b.idx, p.blob FROM Basenames b JOIN Packages p ON p.hnum = b.hnum WHERE b.key = ? "
         "AND length(p.blob) <= ? LIMIT ?",
@@ -174,10 +180,13 @@ def _owner(connection: object, path: str) -> Package | None:
     for number, blob in rows:
         if not isinstance(number, int) or not isinstance(blob, bytes):
             raise BadHeader("a row of another type")
+        read += len(blob)
         header = Header(blob)
         if header.path(number) in alike:
-            return header.package()
-    return None
+            return header.package(), read
+        if read > BYTES_MAX:
+            break
+    return None, read
 
 
 def _alike(path: str) -> tuple[str, str]:

@@ -15,6 +15,8 @@ from hostward.versions import rpmvercmp
 
 ENTRIES_MAX = 500
 _FILE_MAX = 64 << 10
+_BYTES_MAX = 1 << 20  # of all entry files together
+_FIELD_MAX = 256  # of what entries are sorted by
 _TRIES = re.compile(r"\+(\d{1,6})(?:-\d{1,6})?$")
 
 
@@ -24,6 +26,7 @@ def read_entries(host: Host, directory: str, expand: Mapping[str, str] | None = 
     Entries that can't be read, or name no kernel, are left out. Raises HostError for the directory itself.
     """
     entries: list[Entry] = []
+    left = _BYTES_MAX
     for name in host.names(directory)[: 2 * ENTRIES_MAX]:
         if not name.endswith(".conf"):
             continue
@@ -31,6 +34,9 @@ def read_entries(host: Host, directory: str, expand: Mapping[str, str] | None = 
             text = host.text(f"{directory}/{name}", _FILE_MAX)
         except HostError:
             continue
+        left -= len(text)
+        if left < 0:
+            raise HostError(directory, f"more than {_BYTES_MAX >> 10} KiB of boot entries make no sense")
         entry = parse(text, f"{directory}/{name}", expand)
         if entry.image and len(entries) < ENTRIES_MAX:
             entries.append(entry)
@@ -46,7 +52,7 @@ def parse(text: str, file: str, expand: Mapping[str, str] | None = None) -> Entr
             fields.setdefault(key, []).append(value.strip())
 
     def first(key: str) -> str:
-        return fields.get(key, [""])[0]
+        return fields.get(key, [""])[0][:_FIELD_MAX]
 
     stem = file.rpartition("/")[2][: -len(".conf")]
     tries = _TRIES.search(stem)
@@ -141,7 +147,7 @@ def unified_images(host: Host, directory: str) -> list[Entry]:
                 name[:-4][: tries.start()] if tries else name[:-4],
                 path,
                 tuple(sections.get(".cmdline", "").split()),
-                sections.get(".uname", ""),
+                sections.get(".uname", "")[:_FIELD_MAX],
                 release.get("IMAGE_ID") or release.get("ID", ""),
                 tries_left=int(tries.group(1)) if tries else None,
             )
