@@ -115,7 +115,7 @@ class _Guarded:
     def __init__(self, name: str, inner: Any, errors: tuple[type[Exception], ...]) -> None:
         self._name = name
         self._inner = inner
-        self._errors = errors
+        self._errors: tuple[type[Exception], ...] = (*errors, MemoryError)
 
     @property
     def eof(self) -> bool:
@@ -132,7 +132,7 @@ class _Guarded:
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
         try:
             return bytes(self._inner.decompress(data, max_length))
-        except (*self._errors, MemoryError) as error:
+        except self._errors as error:
             raise BadData(f"broken {self._name} data: {error}") from None
 
 

@@ -77,7 +77,7 @@ def _tlv(data: bytes, at: int, end: int) -> tuple[int, int, int]:
 
 
 def _children(data: bytes, start: int, end: int) -> list[tuple[int, int, int]]:
-    found = []
+    found: list[tuple[int, int, int]] = []
     while start < end and len(found) < 64:
         child = _tlv(data, start, end)
         found.append(child)

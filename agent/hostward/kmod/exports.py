@@ -1,0 +1,132 @@
+"""A kernel's exported symbols, from whatever the host has of it, with what each source can't tell."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from hostward.kmod.compress import BadData, inflate, packing
+from hostward.kmod.module import Export
+
+#: Module.symvers of the largest distribution kernels has 3 MB; a bomb is stopped here.
+SYMVERS_MAX = 64 << 20
+#: A System.map with fewer exports than this is a stub (Debian's says where the real one is).
+FEWEST = 100
+
+
+class BadExports(Exception):
+    """A source of exports that can't be used, and why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class ExportTable:
+    """Exports by name.  `kind` is symvers, image, system-map or kallsyms; `source` the path it was read from.
+
+    `covers_modules` says whether exports of the kernel's own modules are among them, not only vmlinux's.
+    """
+
+    kind: str
+    source: str
+    exports: dict[str, Export]
+    covers_modules: bool
+    has_crcs: bool
+    has_gpl: bool
+    has_namespaces: bool
+
+    @property
+    def cannot_tell(self) -> tuple[str, ...]:
+        """Sentences on what this source leaves open."""
+        said = []
+        if not self.has_crcs:
+            said.append(f"{self.source} has no CRCs, so a symbol that is there may still disagree in its version")
+        if not self.has_gpl:
+            said.append(f"{self.source} does not say which symbols are GPL-only")
+        if not self.has_namespaces:
+            said.append(f"{self.source} does not say the namespaces of symbols")
+        return tuple(said)
+
+
+def parse_symvers(data: bytes, source: str) -> ExportTable:
+    """Module.symvers or symvers, plain or packed: CRC, symbol, module, kind and (since 5.4) namespace by tabs.
+
+    Raises BadExports.
+    """
+    if packing(data[:16]):
+        try:
+            data = inflate(data, SYMVERS_MAX)
+        except BadData as error:
+            raise BadExports(error.reason) from None
+    exports: dict[str, Export] = {}
+    columns = 0
+    versioned = False
+    for number, line in enumerate(data.decode("utf-8", "backslashreplace").split("\n"), 1):
+        if not line:
+            continue
+        parts = line.split("\t")
+        if len(parts) < 4:
+            parts = line.split()  # RHEL 5 separates by blanks
+        try:
+            crc = int(parts[0], 16)
+            name, provider, kind = parts[1], parts[2], parts[3]
+        except (ValueError, IndexError):
+            raise BadExports(f"line {number} is not `CRC symbol module kind`") from None
+        columns = max(columns, len(parts))
+        versioned = versioned or crc != 0
+        slash = provider.rfind("/")
+        if slash >= 0:
+            provider = provider[slash + 1 :]
+        namespace = parts[4] if len(parts) > 4 else ""
+        if "_GPL" not in kind and not kind.startswith("EXPORT_"):
+            # Between 5.4 and 5.6 the namespace stood before the kind.
+            namespace, kind = kind, namespace
+        exports[name] = Export(
+            name, crc if crc else None, "_GPL" in kind, namespace, provider.replace("-", "_").replace(".ko", "")
+        )
+    if not exports:
+        raise BadExports("no line of it is an exported symbol")
+    return ExportTable("symvers", source, exports, True, versioned, True, True)
+
+
+_MAP_LINE = re.compile(rb"^([0-9a-fA-F]+) ([A-Za-z]) (?:__ksymtab_(\S+)|__crc_(\S+))$", re.M)
+
+
+def parse_system_map(data: bytes, source: str) -> ExportTable:
+    """System.map: the names behind __ksymtab_, and CRCs where __crc_NAME is an absolute symbol (RHEL 5 to 8).
+
+    Raises BadExports for a stub without exports (Debian's).
+    """
+    names: list[str] = []
+    crcs: dict[str, int] = {}
+    for match in _MAP_LINE.finditer(data):
+        if match.group(3):
+            names.append(match.group(3).decode("utf-8", "backslashreplace"))
+        elif match.group(2) in b"Aa":
+            crcs[match.group(4).decode("utf-8", "backslashreplace")] = int(match.group(1), 16) & 0xFFFFFFFF
+    if len(names) < FEWEST:
+        raise BadExports(f"{len(names)} exported symbols in it: a stub, not the map of a kernel")
+    exports = {name: Export(name, crcs.get(name), None, None, "vmlinux") for name in names}
+    return ExportTable("system-map", source, exports, False, bool(crcs), False, False)
+
+
+def parse_kallsyms(data: bytes, source: str = "/proc/kallsyms") -> ExportTable:
+    """/proc/kallsyms of the running kernel: the names that vmlinux exports.  Raises BadExports."""
+    names = re.findall(rb"^[0-9a-fA-F]+ [A-Za-z] __ksymtab_(\S+)$", data, re.M)
+    if len(names) < FEWEST:
+        raise BadExports(f"{len(names)} exported symbols in it")
+    exports = {
+        name: Export(name, None, None, None, "vmlinux")
+        for name in (n.decode("utf-8", "backslashreplace") for n in names)
+    }
+    return ExportTable("kallsyms", source, exports, False, False, False, False)
+
+
+_CONFIG = re.compile(r"^(CONFIG_\w+)=(.*)$", re.M)
+
+
+def parse_config(data: bytes) -> dict[str, str]:
+    """/boot/config-KVER or IKCONFIG's text: the options that are set, without their quotes."""
+    return {name: value.strip('"') for name, value in _CONFIG.findall(data.decode("utf-8", "backslashreplace"))}
