@@ -123,7 +123,7 @@ def _boot_images(host: Host) -> dict[str, str]:
         if match and not _NO_IMAGE.search(name) and host.is_file(f"/boot/{name}"):
             images.setdefault(match.group(1), f"/boot/{name}")
     for base in ("/efi", "/boot", "/boot/efi"):
-        for token in _entry_tokens(host):
+        for token in entry_tokens(host):
             try:
                 names = host.names(f"{base}/{token}")
             except HostError:
@@ -134,7 +134,7 @@ def _boot_images(host: Host) -> dict[str, str]:
     return images
 
 
-def _entry_tokens(host: Host) -> list[str]:
+def entry_tokens(host: Host) -> list[str]:
     """The directory names kernel-install(8) may use: /etc/kernel/entry-token, the machine id, "Default"."""
     tokens = []
     for path in ("/etc/kernel/entry-token", "/etc/machine-id"):
