@@ -144,10 +144,12 @@ def hypervisor_of(host: Host, architecture: str) -> tuple[str, str]:
             return "", "/proc/cpuinfo has no flag 'hypervisor'"
         flag = bool(flags)
     name, shown = _by_dmi(host)
-    if name in ("", "qemu", "amazon", "google"):
+    if name in ("", "qemu"):
         finer, by = _by_kernel(host)
-        if finer and name in ("", "qemu"):
+        if finer:
             name, shown = finer, by
+    if name in ("amazon", "google") and not flag and _smbios_says_virtual(host) is False:
+        return "", f"{shown}, but the firmware's tables do not call this a virtual machine"
     if name in ("", "qemu") and (flag or name) and host.live:
         try:
             answer = host.run(["systemd-detect-virt", "--vm"], timeout_s=3.0)
@@ -168,6 +170,15 @@ def _cpuinfo(host: Host) -> str:
         return host.text("/proc/cpuinfo", 16 << 20)
     except HostError:
         return ""
+
+
+def _smbios_says_virtual(host: Host) -> bool | None:
+    """The bit "SMBIOS describes a virtual machine" (SMBIOS 3.4, type 0, offset 13h, bit 4); None where unreadable."""
+    try:
+        table = host.read("/sys/firmware/dmi/entries/0-0/raw", 4096)
+    except HostError:
+        return None
+    return bool(table[0x13] & 0x10) if len(table) > 0x13 and table[1] > 0x13 else None
 
 
 def _by_dmi(host: Host) -> tuple[str, str]:

@@ -92,6 +92,19 @@ def test_hypervisors_of_other_architectures(tmp_path: Path) -> None:
     assert hypervisor_of(host, "s390x")[0] == "zvm"
 
 
+def test_bare_metal_of_a_cloud_on_arm(tmp_path: Path) -> None:
+    """Graviton .metal: DMI names Amazon as on a guest; only the firmware's virtual machine bit differs."""
+    tree = Tree(tmp_path).file("/sys/class/dmi/id/sys_vendor", "Amazon EC2\n").file("/proc/cpuinfo", "processor : 0\n")
+    host = Host.at(str(tmp_path))
+    table = bytearray(24)
+    table[1], table[0x13] = 24, 0x10
+    tree.file("/sys/firmware/dmi/entries/0-0/raw", bytes(table))
+    assert hypervisor_of(host, "aarch64")[0] == "amazon"
+    table[0x13] = 0
+    tree.file("/sys/firmware/dmi/entries/0-0/raw", bytes(table))
+    assert hypervisor_of(host, "aarch64")[0] == ""
+
+
 def test_a_tree_has_no_boot(tmp_path: Path) -> None:
     with pytest.raises(NotApplicable, match="not running"):
         boot(Host.at(str(tmp_path)))

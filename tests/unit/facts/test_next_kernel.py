@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import struct
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from hostward.facts.bootloaders import bls
 from hostward.facts.kernels import kernels
 from hostward.facts.next_kernel import NextKernel, next_kernel
 from hostward.host import Host, HostError
@@ -364,6 +366,35 @@ def test_systemd_boot_passes_over_an_entry_without_tries_left(tmp_path: Path) ->
         tree.at(f"/efi/loader/entries/{MACHINE}-6.10.2-arch1-1+0-3.conf"),
     )
     assert release(tree) == "6.9.1-arch1-1"
+
+
+def test_the_order_is_that_of_the_real_bootctl(tmp_path: Path) -> None:
+    """`bootctl list` on twenty directories of random entries, each on a file system of its own as an ESP must be."""
+    if not shutil.which("bootctl"):
+        pytest.skip("bootctl (systemd-boot) is not installed")
+    dice = random.Random(1)
+    versions = ["6.9.1-arch1-1", "6.10.2-arch1-1", "6.1.0-9-amd64", "6.1.0-50-amd64", "5.14.0-427.el9.x86_64",
+                "5.14.0-427.13.1.el9_4.x86_64", "6.11.0-rc1", "6.11.0"]  # fmt: skip
+    command = 'mount -t tmpfs none "$0" && cp -r "$1/." "$0" && bootctl --esp-path="$0" list --no-pager'
+    mount = tmp_path / "mount"
+    mount.mkdir()
+    for n in range(20):
+        tree = Tree(tmp_path / f"host{n}").directory("/efi/EFI/systemd")
+        for version in dice.sample(versions, 6):
+            machine, key = dice.choice([MACHINE, "f" * 32]), dice.choice(["", "sort-key arch\n", "sort-key debian\n"])
+            tries = dice.choice(["", "", "+3", "+0-3", "+1-2"])
+            tree.file(f"/efi/{machine}/{version}/linux", "k")
+            tree.file(
+                f"/efi/loader/entries/{machine}-{version}{tries}.conf",
+                f"title X\nversion {version}\nmachine-id {machine}\n{key}linux /{machine}/{version}/linux\n",
+            )
+        argv = ["unshare", "--map-root-user", "--mount", "sh", "-c", command, str(mount), tree.at("/efi")]
+        done = subprocess.run(argv, capture_output=True, text=True, env={**os.environ, "SYSTEMD_RELAX_ESP_CHECKS": "1"})
+        if "source:" not in done.stdout:
+            pytest.skip(f"bootctl lists nothing here: {done.stderr.strip()[-200:]}")
+        real = [line.rpartition("/")[2] for line in done.stdout.splitlines() if "source:" in line and ".conf" in line]
+        entries = bls.systemd_boot_order(bls.read_entries(Host.at(str(tree.root)), "/efi/loader/entries"))
+        assert [entry.file.rpartition("/")[2] for entry in entries] == real
 
 
 def pe_image(sections: dict[str, str]) -> bytes:
