@@ -1,0 +1,160 @@
+"""Which file is meant by a module's name: depmod's configuration for what will be, its output for what is.
+
+depmod.d(5), and tools/depmod.c of kmod (depmod_module_is_higher_priority).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+BUILT_IN = "built-in"
+
+
+@dataclass(frozen=True)
+class SearchOrder:
+    """depmod's choice between files of one name.
+
+    `order` lists directories below the module tree, best first, BUILT_IN standing for all others; `overrides` are
+    (module's name, pattern of kernels or "*", directory), the first that fits wins. `configured` is False where
+    no file says an order, so that depmod's default holds.
+    """
+
+    order: tuple[str, ...] = ("updates", BUILT_IN)
+    overrides: tuple[tuple[str, str, str], ...] = ()
+    configured: bool = False
+
+    def rank(self, path: str) -> int:
+        """How early a path below the tree comes; smaller is better."""
+        built_in = self.order.index(BUILT_IN) if BUILT_IN in self.order else len(self.order)
+        for number, directory in enumerate(self.order):
+            if directory != BUILT_IN and path.startswith(directory + "/"):
+                return number
+        return built_in
+
+    def choose(self, name: str, release: str, paths: Iterable[str]) -> tuple[str, bool]:
+        """(the path below the tree that depmod takes for a module, whether that is certain).
+
+        Of equals depmod keeps the one that readdir returned first, which nobody can foresee.
+        """
+        paths = sorted(paths)
+        for module, kernels, directory in self.overrides:
+            if module == name and (kernels == "*" or _matches(kernels, release)):
+                for path in paths:
+                    if path.startswith(directory.rstrip("/") + "/"):
+                        return path, True
+        ranks = [self.rank(path) for path in paths]
+        best = min(ranks)
+        return paths[ranks.index(best)], ranks.count(best) == 1
+
+
+def _matches(pattern: str, release: str) -> bool:
+    try:
+        return re.match(pattern, release) is not None
+    except re.error:
+        return False
+
+
+def parse_depmod_conf(texts: Iterable[str]) -> SearchOrder:
+    """The search order that configuration files say, in the order depmod reads them.  Lines it does not know are
+    passed over, as depmod does (it warns)."""
+    order: list[str] = []
+    overrides: list[tuple[str, str, str]] = []
+    for text in texts:
+        for line in text.replace("\\\n", " ").splitlines():
+            words = line.split("#")[0].split()
+            if not words:
+                continue
+            if words[0] == "search":
+                order += words[1:]
+            elif words[0] == "override" and len(words) >= 4:
+                overrides.append((words[1].replace("-", "_"), words[2], words[3]))
+    if not order:
+        return SearchOrder(overrides=tuple(overrides))
+    return SearchOrder(tuple(order), tuple(overrides), True)
+
+
+def parse_modules_dep(text: str, tree: str) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """modules.dep: path below the tree -> name's file and the files it needs, nearest first.
+
+    The keys are module names with underscores; the paths of old files are absolute and lose the tree in front.
+    """
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
+    bases = tuple(f"{base}/" for base in dict.fromkeys((tree, tree.replace("/usr/lib/", "/lib/", 1), f"/usr{tree}")))
+
+    def below(path: str) -> str:
+        for base in bases:
+            if path.startswith(base):
+                return path[len(base) :]
+        return path
+
+    for line in text.splitlines():
+        path, colon, needs = line.partition(":")
+        if colon:
+            path = below(path)
+            found.setdefault(name_of(path), (path, tuple(below(need) for need in needs.split())))
+    return found
+
+
+def name_of(path: str) -> str:
+    """The name the kernel and modprobe know a module file by: its base name up to .ko, with underscores."""
+    return path.rpartition("/")[2].partition(".ko")[0].replace("-", "_")
+
+
+def parse_modules_symbols(text: str) -> dict[str, str]:
+    """modules.symbols: symbol -> name of the module that exports it."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) == 3 and words[0] == "alias" and words[1].startswith("symbol:"):
+            found.setdefault(words[1][7:], words[2])
+    return found
+
+
+def shadowed(directories: Iterable[Iterable[tuple[str, str]]]) -> list[tuple[str, str]]:
+    """(name, path) of the configuration files to read: of one name the first directory's, all in the order of names."""
+    chosen: dict[str, str] = {}
+    for entries in directories:
+        for name, path in entries:
+            chosen.setdefault(name, path)
+    return sorted(chosen.items())
+
+
+@dataclass(frozen=True)
+class ModprobeConfig:
+    """modprobe.d: `blacklist` stops aliases only, `install` replaces the loading (a command, kept as text)."""
+
+    blacklist: frozenset[str]
+    install: Mapping[str, str]
+    softdeps: Mapping[str, tuple[str, ...]]
+    options: Mapping[str, tuple[str, ...]]
+
+    def stops(self, name: str) -> str:
+        """The install line that keeps a module from ever being loaded by modprobe; "" where none does."""
+        command = self.install.get(name, "")
+        return command if re.fullmatch(r"(/usr)?/bin/(false|true)|:", command.strip()) else ""
+
+
+def parse_modprobe_conf(texts: Iterable[str]) -> ModprobeConfig:
+    """The lines of modprobe.d(5) files, in the order modprobe reads them; the first install line of a name holds."""
+    blacklist: set[str] = set()
+    install: dict[str, str] = {}
+    softdeps: dict[str, tuple[str, ...]] = {}
+    options: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        for line in text.replace("\\\n", " ").splitlines():
+            words = line.strip().split(None, 2)
+            if len(words) < 2 or words[0].startswith("#"):
+                continue
+            name = words[1].replace("-", "_")
+            rest = words[2] if len(words) > 2 else ""
+            if words[0] == "blacklist":
+                blacklist.add(name)
+            elif words[0] == "install" and rest:
+                install.setdefault(name, rest)
+            elif words[0] == "softdep":
+                softdeps[name] = (*softdeps.get(name, ()), *(w for w in rest.split() if not w.endswith(":")))
+            elif words[0] == "options" and rest:
+                options[name] = (*options.get(name, ()), *rest.split())
+    return ModprobeConfig(frozenset(blacklist), install, softdeps, options)
