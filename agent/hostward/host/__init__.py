@@ -63,8 +63,16 @@ class Host(Tree):
     def uname(self) -> os.uname_result:
         """uname(2) of the running machine.  Raises NotLive under a root."""
         if not self.live:
-            raise NotLive("uname", "this tree is not running, so no kernel of it is")
+            raise NotLive("running kernel", "this tree is looked at from outside, none of its kernels runs")
         return os.uname()
+
+    def trusted(self, path: str) -> str:
+        """The program behind `path`, when only root can have put it there.  Raises NotLive, Missing, Untrusted."""
+        if not self.live:
+            raise NotLive(path, "not judged: nothing of a tree looked at from outside is ever run")
+        from hostward.host.programs import trusted
+
+        return trusted(path)
 
     def remove_link(self, path: str) -> None:
         """Removes a symbolic link of the running machine.  Raises Changed when something else stands there."""

@@ -1,0 +1,217 @@
+"""What each installed kernel exports and insists on, from whatever files the host has of it, best first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from hostward.facts import fact
+from hostward.facts.kernels import Kernel, Kernels, RunningKernel
+from hostward.host import Host, HostError
+from hostward.kmod.exports import (
+    SYMVERS_MAX,
+    BadExports,
+    ExportTable,
+    parse_config,
+    parse_kallsyms,
+    parse_symvers,
+    parse_system_map,
+)
+from hostward.kmod.image import BadImage, read_image
+from hostward.kmod.module import LAYOUT_SYMBOLS, SIZE_MAX, BadModule, ModuleFile, parse_module
+from hostward.kmod.search import parse_modules_dep
+from hostward.kmod.verdict import KernelProfile
+from hostward.model import Unavailable
+
+#: The largest kernel image worth reading, packed, in bytes.
+IMAGE_MAX = 256 << 20
+MAP_MAX = 64 << 20
+#: How many in-tree modules are tried for one that can be read.
+_SAMPLES = 8
+
+
+@dataclass(frozen=True)
+class KernelFiles:
+    """A kernel's profile with what it was made from.
+
+    `table` holds its exports (None: nothing tells them), `modules_dep` what modules.dep says by module name
+    (path below the tree, paths of what it needs).
+    """
+
+    kernel: Kernel
+    profile: KernelProfile
+    table: ExportTable | None
+    modules_dep: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class KernelProfiles:
+    """Profiles by release, each read when it is first asked for."""
+
+    _host: Host
+    _kernels: Kernels
+    _running: str
+    _known: dict[str, KernelFiles] = field(default_factory=dict)
+
+    def of(self, release: str) -> KernelFiles | None:
+        """None for a release that is not installed."""
+        kernel = self._kernels.get(release)
+        if kernel is None:
+            return None
+        if release not in self._known:
+            self._known[release] = _files(self._host, kernel, release == self._running)
+        return self._known[release]
+
+
+@fact
+def kernel_profiles(host: Host, kernels: Kernels, running: RunningKernel | Unavailable) -> KernelProfiles:
+    return KernelProfiles(host, kernels, "" if isinstance(running, Unavailable) else running.release)
+
+
+def read_module(host: Host, path: str, name: str = "") -> ModuleFile:
+    """A module file of the host.  Raises BadModule, HostError."""
+    return parse_module(host.read(path, SIZE_MAX), name or path.rpartition("/")[2].partition(".ko")[0])
+
+
+def _files(host: Host, kernel: Kernel, running: bool) -> KernelFiles:
+    problems: list[str] = []
+    dep = _modules_dep(host, kernel)
+    sample = _sample(host, kernel, dep)
+    config = _config(host, kernel)
+    table, image = _exports(host, kernel, running, problems)
+    vermagic = sample.vermagic if sample is not None else ""
+    machine = None if sample is None else (sample.machine, sample.bits, sample.big)
+    if image is not None:
+        vermagic = vermagic or image[0]
+        machine = machine or image[1]
+        config = config or image[2]
+    layout = None
+    if table is not None:
+        symbols = (table.exports.get(name) for name in LAYOUT_SYMBOLS)
+        layout = next((export.crc for export in symbols if export is not None), None)
+    cannot = [] if table is None else list(table.cannot_tell)
+    profile = KernelProfile(
+        kernel.release,
+        vermagic=vermagic or None,
+        config=config or None,
+        machine=machine[0] if machine else None,
+        bits=machine[1] if machine else None,
+        big=machine[2] if machine else None,
+        this_module_size=None if sample is None else sample.this_module_size,
+        layout_crc=layout,
+        has_exports=table is not None,
+        has_crcs=table is not None and table.has_crcs,
+        has_gpl=table is not None and table.has_gpl,
+        has_namespaces=table is not None and table.has_namespaces,
+        sig_enforced=_enforced(host, config, running),
+        builtin=_builtin(host, kernel),
+        sources=() if table is None else (table.source,),
+        cannot_tell=(*cannot, *problems),
+    )
+    return KernelFiles(kernel, profile, table, dep)
+
+
+def _modules_dep(host: Host, kernel: Kernel) -> dict[str, tuple[str, tuple[str, ...]]]:
+    try:
+        text = host.text(f"{kernel.modules_dir}/modules.dep", 16 << 20)
+    except HostError:
+        return {}
+    return parse_modules_dep(text, kernel.modules_dir)
+
+
+def _sample(host: Host, kernel: Kernel, dep: dict[str, tuple[str, tuple[str, ...]]]) -> ModuleFile | None:
+    """A module of the kernel's own: it says the vermagic and the size of struct module without the image."""
+    own = [path for path, _ in dep.values() if path.startswith("kernel/")]
+    if not own:
+        try:
+            order = host.text(f"{kernel.modules_dir}/modules.order", 4 << 20).split()
+        except HostError:
+            order = []
+        own = [path.replace(".o", ".ko") if path.endswith(".o") else path for path in order]
+    tried = 0
+    for path in own:
+        for suffix in ("", ".xz", ".zst", ".gz"):
+            try:
+                module = read_module(host, f"{kernel.modules_dir}/{path}{suffix}")
+            except HostError:
+                continue
+            except BadModule:
+                break
+            if module.vermagic.startswith(kernel.release + " "):
+                return module
+            break
+        tried += 1
+        if tried >= _SAMPLES:
+            break
+    return None
+
+
+def _config(host: Host, kernel: Kernel) -> dict[str, str]:
+    for path in (kernel.config, f"{kernel.modules_dir}/config"):
+        if path and not path.startswith("/config"):
+            try:
+                return parse_config(host.read(path, 4 << 20))
+            except HostError:
+                continue
+    return {}
+
+
+def _exports(
+    host: Host, kernel: Kernel, running: bool, problems: list[str]
+) -> tuple[ExportTable | None, tuple[str, tuple[int, int, bool], dict[str, str]] | None]:
+    """The best table of exports there is, and (vermagic, (machine, bits, big), configuration) if the image was read.
+
+    What went wrong with better sources goes to `problems`.
+    """
+
+    def tried(path: str, parse: Callable[[bytes, str], ExportTable], limit: int) -> ExportTable | None:
+        try:
+            return parse(host.read(path, limit), path)
+        except BadExports as error:
+            problems.append(f"{path}: {error.reason}")
+        except HostError as error:
+            if host.exists(path):
+                problems.append(str(error))
+        return None
+
+    for path in (kernel.symvers, f"{kernel.modules_dir}/build/Module.symvers"):
+        if path and kernel.modules_dir:
+            table = tried(path, parse_symvers, SYMVERS_MAX)
+            if table is not None:
+                return table, None
+    if kernel.image:
+        try:
+            image = read_image(host.read(kernel.image, IMAGE_MAX), kernel.image)
+            facts = (image.vermagic, (image.machine, image.bits, image.big), parse_config(image.config))
+            return image.exports, facts
+        except BadImage as error:
+            problems.append(f"{kernel.image}: {error.reason}")
+        except HostError as error:
+            problems.append(str(error))
+    if kernel.system_map:
+        table = tried(kernel.system_map, parse_system_map, MAP_MAX)
+        if table is not None:
+            return table, None
+    if running:
+        return tried("/proc/kallsyms", parse_kallsyms, MAP_MAX), None
+    return None, None
+
+
+def _enforced(host: Host, config: dict[str, str], running: bool) -> bool | None:
+    """Whether unsigned modules are refused: the running kernel says it itself, another's configuration may."""
+    if running and host.live:
+        try:
+            return host.text("/sys/module/module/parameters/sig_enforce").strip() == "Y"
+        except HostError:
+            return False if config.get("CONFIG_MODULE_SIG") != "y" else None
+    if not config:
+        return None
+    return config.get("CONFIG_MODULE_SIG_FORCE") == "y"
+
+
+def _builtin(host: Host, kernel: Kernel) -> frozenset[str]:
+    try:
+        text = host.text(f"{kernel.modules_dir}/modules.builtin", 4 << 20)
+    except HostError:
+        return frozenset()
+    return frozenset(line.rpartition("/")[2].partition(".ko")[0].replace("-", "_") for line in text.splitlines())

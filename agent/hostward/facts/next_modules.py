@@ -1,0 +1,37 @@
+"""What the kernel that boots next has of modules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hostward.facts import fact
+from hostward.facts.kernel_profiles import KernelProfiles
+from hostward.facts.module_trees import ModuleTrees
+from hostward.facts.next_kernel import NextKernel
+from hostward.model import Unavailable
+
+
+@dataclass(frozen=True)
+class NextModules:
+    """`names` are the modules that modules.dep of that kernel lists, those outside kernel/, and its built-in ones;
+    `missing` what keeps the kernel from being whole; `why` it is the one that boots next."""
+
+    release: str
+    why: str
+    names: frozenset[str]
+    missing: tuple[str, ...]
+
+
+@fact
+def next_modules(following: NextKernel, profiles: KernelProfiles, trees: ModuleTrees) -> NextModules:
+    """Raises Unavailable for a kernel that is named by the boot loader and not installed."""
+    files = profiles.of(following.release)
+    if files is None:
+        raise Unavailable(
+            f"kernel {following.release} boots next ({following.why}), and no file of it is among the installed kernels"
+        )
+    tree = trees.get(following.release)
+    outside = () if tree is None else (module.name for module in tree.outside if not module.dangling)
+    names = frozenset((*files.modules_dep, *outside)) | files.profile.builtin
+    missing = tuple(what for what in files.kernel.missing if what != "image")
+    return NextModules(following.release, following.why, names, missing)

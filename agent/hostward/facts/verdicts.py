@@ -1,0 +1,266 @@
+"""The verdict on every module outside a kernel's own tree, for every installed kernel, without booting it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from hostward.facts import fact
+from hostward.facts.boot import Boot
+from hostward.facts.kernel_profiles import KernelFiles, KernelProfiles, read_module
+from hostward.facts.module_trees import ModuleTree, ModuleTrees, TreeModule
+from hostward.host import Host, HostError, Missing
+from hostward.kmod.module import BadModule, ModuleFile
+from hostward.kmod.search import (
+    SearchOrder,
+    name_of,
+    parse_depmod_conf,
+    parse_modules_symbols,
+    shadowed,
+)
+from hostward.kmod.verdict import FAILS, UNKNOWN, Reason, Symbol, Verdict, judge
+from hostward.model import Unavailable
+
+DEPMOD_DIRECTORIES = ("/etc/depmod.d", "/run/depmod.d", "/usr/local/lib/depmod.d", "/usr/lib/depmod.d", "/lib/depmod.d")
+_CLOSURE_MAX = 200
+
+
+@dataclass(frozen=True)
+class JudgedModule:
+    """A module file and what one kernel would answer to it.
+
+    `path` is where modprobe finds it (a link, perhaps), `file` the file itself. `chosen` is whether modprobe takes
+    this file for the name: False for one that another of the same name shadows (`instead`), None when that can't be
+    told. `providers` are the modules it pulls in, each with its own verdict.
+    """
+
+    release: str
+    name: str
+    path: str
+    file: str
+    verdict: Verdict
+    chosen: bool | None = True
+    instead: str = ""
+    providers: tuple[JudgedModule, ...] = ()
+
+    @property
+    def failing_provider(self) -> JudgedModule | None:
+        """The first module it needs that does not load."""
+        return next((p for p in self.providers if p.verdict.outcome == FAILS), None)
+
+
+@dataclass(frozen=True)
+class ModuleVerdicts:
+    """Verdicts on the modules outside kernel/, of all installed kernels; dangling links are not among them."""
+
+    modules: tuple[JudgedModule, ...]
+    problems: tuple[str, ...] = ()
+
+    def of(self, release: str) -> tuple[JudgedModule, ...]:
+        return tuple(module for module in self.modules if module.release == release)
+
+
+@fact
+def search_order(host: Host) -> SearchOrder:
+    """depmod's configuration; files that can't be read are as good as absent, as they are for depmod."""
+    directories = []
+    for directory in DEPMOD_DIRECTORIES:
+        try:
+            names = host.names(directory)
+        except HostError:
+            continue
+        directories.append([(n, f"{directory}/{n}") for n in names if n.endswith((".conf", ".conf.dist"))])
+    texts = []
+    for _, path in shadowed(directories):
+        try:
+            texts.append(host.text(path, 1 << 20))
+        except HostError:
+            continue
+    return parse_depmod_conf(texts)
+
+
+@fact
+def module_verdicts(
+    host: Host, trees: ModuleTrees, profiles: KernelProfiles, order: SearchOrder, boot: Boot | Unavailable
+) -> ModuleVerdicts:
+    """Nothing of a kernel is read where its tree has no modules outside kernel/."""
+    judged: list[JudgedModule] = []
+    problems: list[str] = []
+    blacklist = () if isinstance(boot, Unavailable) else boot.parameters("module_blacklist")
+    for tree in trees.trees:
+        problems += tree.problems
+        there = [module for module in tree.outside if not module.dangling]
+        files = profiles.of(tree.release) if there else None
+        if files is None or files.kernel.release != tree.release or not _installed(files):
+            continue
+        judge_ = Judge(host, tree, files, order, frozenset(n for names in blacklist for n in names.split(",") if n))
+        judged += [judge_.module(module.path, module.file) for module in there]
+    return ModuleVerdicts(tuple(judged), tuple(problems))
+
+
+def _installed(files: KernelFiles) -> bool:
+    """Whether there is a kernel to judge by: a directory that only holds modules for others has none."""
+    return bool(files.kernel.image) or "kernel/" not in files.kernel.missing
+
+
+class Judge:
+    """Judges modules on one kernel: knows which file each name means there and which module provides a symbol."""
+
+    def __init__(
+        self, host: Host, tree: ModuleTree, files: KernelFiles, order: SearchOrder, blacklist: frozenset[str]
+    ) -> None:
+        self._host = host
+        self._tree = tree
+        self._files = files
+        self._profile = replace(files.profile, blacklist=blacklist)
+        self._order = order
+        self._outside: dict[str, list[TreeModule]] = {}
+        for module in tree.outside:
+            if not module.dangling:
+                self._outside.setdefault(module.name, []).append(module)
+        self._parsed: dict[str, ModuleFile | BadModule] = {}
+        self._verdicts: dict[str, JudgedModule] = {}
+        self._underway: set[str] = set()
+        self._symbols: dict[str, str] | None = None
+        self._providers: dict[str, str] | None = None
+
+    def module(self, path: str, file: str) -> JudgedModule:
+        """The verdict on a file as modprobe would load it: with the modules it pulls in judged first."""
+        if path in self._verdicts:
+            return self._verdicts[path]
+        name = name_of(path)
+        chosen, instead = self._is_chosen(name, path)
+        try:
+            module = self._parse(file)
+        except BadModule as error:
+            reason = Reason("elf", error.errno, "", found=error.reason)
+            verdict = Verdict(FAILS, error.errno, (reason,))
+            judged = JudgedModule(self._tree.release, name, path, file, verdict, chosen, instead)
+        except HostError as error:
+            verdict = Verdict(UNKNOWN, "", (), "", (str(error),))
+            judged = JudgedModule(self._tree.release, name, path, file, verdict, chosen, instead)
+        else:
+            judged = self._judge(module, name, path, file, chosen, instead)
+        self._verdicts[path] = judged
+        return judged
+
+    def _judge(
+        self, module: ModuleFile, name: str, path: str, file: str, chosen: bool | None, instead: str
+    ) -> JudgedModule:
+        self._underway.add(name)
+        used: dict[str, JudgedModule] = {}
+        open_: list[str] = []
+
+        def lookup(symbol: str) -> Symbol | None:
+            table = self._files.table
+            export = table.exports.get(symbol) if table is not None else None
+            if export is not None and export.provider == "vmlinux":
+                return Symbol(export, "vmlinux", False)
+            provider = self._provider(symbol)
+            if not provider or provider == name or provider in self._underway or len(used) > _CLOSURE_MAX:
+                return None
+            found = self._file_of(provider)
+            if found is None:
+                return None
+            judged = self.module(*found)
+            used.setdefault(provider, judged)
+            if judged.verdict.outcome == FAILS:
+                return None
+            if judged.verdict.outcome == UNKNOWN:
+                open_.append(f"whether {judged.path}, which it needs, loads can't be told")
+            theirs = self._parse(judged.file)
+            export = theirs.exports.get(symbol)
+            return None if export is None else Symbol(export, judged.path, not theirs.gpl_compatible)
+
+        verdict = judge(module, self._profile, lookup)
+        self._underway.discard(name)
+        if verdict.outcome == FAILS:
+            verdict = replace(verdict, reasons=tuple(self._blame(reason, used) for reason in verdict.reasons))
+        elif open_ or verdict.cannot_tell:
+            said = tuple(dict.fromkeys((*verdict.cannot_tell, *open_)))
+            verdict = replace(verdict, outcome=UNKNOWN, cannot_tell=said)
+        return JudgedModule(
+            self._tree.release, name, path, file, verdict, chosen, instead, tuple(used[key] for key in sorted(used))
+        )
+
+    def _blame(self, reason: Reason, used: dict[str, JudgedModule]) -> Reason:
+        """Says of an unknown symbol whose module there is that this module itself does not load."""
+        if reason.rule != "unknown-symbol":
+            return reason
+        provider = used.get(self._provider(reason.symbol))
+        if provider is None or provider.verdict.outcome != FAILS:
+            return reason
+        return reason._replace(rule="provider-fails", found="its module does not load", provider=provider.path)
+
+    def _parse(self, file: str) -> ModuleFile:
+        """Raises BadModule, HostError."""
+        known = self._parsed.get(file)
+        if known is None:
+            try:
+                known = read_module(self._host, file)
+            except BadModule as error:
+                known = error
+            self._parsed[file] = known
+        if isinstance(known, BadModule):
+            raise known
+        return known
+
+    def _is_chosen(self, name: str, path: str) -> tuple[bool | None, str]:
+        """(whether modprobe takes this file for the name, the path it takes instead)."""
+        found = self._file_of(name)
+        if found is None or found[0] == path:
+            return True, ""
+        listed = self._files.modules_dep.get(name)
+        if listed is None and not self._certain(name):
+            return None, found[0]
+        return False, found[0]
+
+    def _certain(self, name: str) -> bool:
+        below = [module.path[len(self._tree.path) + 1 :] for module in self._outside.get(name, ())]
+        return len(below) < 2 or self._order.choose(name, self._tree.release, below)[1]
+
+    def _file_of(self, name: str) -> tuple[str, str] | None:
+        """(path, file) that a module's name means: by modules.dep where that names a file that is there, else by
+        depmod's configuration."""
+        listed = self._files.modules_dep.get(name)
+        if listed is not None:
+            path = f"{self._tree.path}/{listed[0]}" if not listed[0].startswith("/") else listed[0]
+            outside = next((m for m in self._outside.get(name, ()) if m.path == path), None)
+            if outside is not None:
+                return outside.path, outside.file
+            if self._host.is_file(path):
+                return path, path
+        there = {module.path[len(self._tree.path) + 1 :]: module for module in self._outside.get(name, ())}
+        if not there:
+            return None
+        module = there[self._order.choose(name, self._tree.release, there)[0]]
+        return module.path, module.file
+
+    def _provider(self, symbol: str) -> str:
+        """The name of the module that exports a symbol on this kernel, "" for none: what lies outside kernel/ is
+        read itself, for the rest modules.symbols and symvers tell where to look."""
+        if self._providers is None:
+            self._providers = {}
+            for name in self._outside:
+                found = self._file_of(name)
+                if found is None:
+                    continue
+                try:
+                    exports = self._parse(found[1]).exports
+                except (BadModule, HostError):
+                    continue
+                for exported in exports:
+                    self._providers.setdefault(exported, name)
+        if symbol in self._providers:
+            return self._providers[symbol]
+        if self._symbols is None:
+            try:
+                self._symbols = parse_modules_symbols(self._host.text(f"{self._tree.path}/modules.symbols", 16 << 20))
+            except Missing:
+                self._symbols = {}
+            except HostError:
+                self._symbols = {}
+        provider = self._symbols.get(symbol, "")
+        if not provider and self._files.table is not None:
+            export = self._files.table.exports.get(symbol)
+            provider = "" if export is None or export.provider == "vmlinux" else export.provider
+        return provider
