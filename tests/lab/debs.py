@@ -7,6 +7,8 @@ The cache is HOSTWARD_CACHE (default ~/.cache/hostward).  Roles, as in a host's 
         linked to it as weak-modules would, and some of them do not load
     D   one of the same series with another module_layout: nothing built for A loads
     C   one of another series, with compressed modules
+    R   one of another flavour (PREEMPT_RT): its vermagic has other flags. Its disk and file system drivers are
+        modules, so it boots by an initramfs, and its modules are not in the lab's image
 
 `kernel(role)` raises NotAtHand(reason) for what the mirror does not have and the cache neither.
 """
@@ -29,6 +31,8 @@ from pathlib import Path
 CACHE = Path(os.environ.get("HOSTWARD_CACHE") or Path.home() / ".cache" / "hostward")
 SERIES = {"A": "6.1", "B": "6.1", "D": "6.1", "C": "6.12"}
 FLAVOUR = "cloud-amd64"
+#: Roles beside those of the image: series and flavour.
+BESIDE = {"R": ("6.1", "rt-amd64")}
 
 
 class NotAtHand(Exception):
@@ -146,11 +150,12 @@ def chosen() -> dict[str, str]:
     return choice
 
 
-def candidates(series: str) -> list[str]:
-    """Releases of a series whose image and headers the mirror has, newest first."""
+def candidates(series: str, flavour: str = FLAVOUR) -> list[str]:
+    """Releases of a series and flavour whose image and headers the mirror has, newest first."""
     if shutil.which("apt-cache") is None:
         raise NotAtHand("apt-cache is not installed: Debian's kernels can't be found")
-    names = _run("apt-cache", "search", "--names-only", rf"^linux-(image|headers)-{series}[.][0-9].*-{FLAVOUR}$")
+    pattern = rf"^linux-(image|headers)-{series}[.][0-9][^-]*(-[0-9]+)?-{flavour}$"
+    names = _run("apt-cache", "search", "--names-only", pattern)
     packages = {line.split()[0] for line in names.splitlines() if line.strip()}
     images = {p[len("linux-image-") :] for p in packages if p.startswith("linux-image-")}
     found = [release for release in images if f"linux-headers-{release}" in packages]
@@ -193,10 +198,24 @@ def _changed(mine: dict[str, str], theirs: dict[str, str]) -> bool:
     return any(theirs.get(name, crc) != crc for name, crc in mine.items())
 
 
+def _beside(role: str) -> dict[str, str]:
+    """Role -> release of a role beside the image's, the newest there is; chosen once per cache."""
+    record = CACHE / f"kernel-{role}.json"
+    with locked("kernels"):
+        if record.is_file():
+            choice: dict[str, str] = json.loads(record.read_text())
+            return choice
+        newest = candidates(*BESIDE[role])[:1]
+        choice = dict(zip((role,), newest))
+        if choice:
+            record.write_text(json.dumps(choice))
+    return choice
+
+
 @functools.cache
 def kernel(role: str) -> Kernel:
     """The kernel that plays a role.  Raises NotAtHand with the reason."""
-    releases = chosen()
+    releases = _beside(role) if role in BESIDE else chosen()
     if role not in releases:
-        raise NotAtHand(f"the mirror has no kernel for the role {role} (series {SERIES[role]})")
+        raise NotAtHand(f"the mirror has no kernel for the role {role}")
     return kernel_of(releases[role])

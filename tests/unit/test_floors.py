@@ -1,4 +1,4 @@
-"""Only host/ touches a machine: nothing else opens a path, runs a program or reads a clock.  checks/ do no I/O at all."""
+"""Only host/ touches a machine: no other floor opens a path, runs a program or reads a clock; checks/ do no I/O."""
 
 from __future__ import annotations
 

@@ -1,31 +1,39 @@
-"""A kernel module file: what it needs, what it exports, and what it says of itself."""
+"""A kernel module file: what it needs, what it exports, and what it says of itself.
+
+Parsing takes a few small tables out of the file and keeps them as they are; what is made of them (names, CRCs, fields)
+is made when it is asked for. A tree of 4,000 modules is so read in the time of one look at each.
+"""
 
 from __future__ import annotations
 
 import struct
 from typing import NamedTuple
 
-from hostward.kmod.compress import BadData, inflate, packing
+from hostward.kmod.compress import BadData, NoLibrary, inflate, packing
 from hostward.kmod.elf import (
+    EM_PPC64,
     ET_REL,
     MACHINES,
     SHF_ALLOC,
-    SHN_ABS,
-    SHN_LORESERVE,
-    SHN_UNDEF,
     SHT_NOBITS,
     SHT_SYMTAB,
-    STB_WEAK,
     BadElf,
     Elf,
-    Section,
-    string_at,
+    Source,
+    Symbols,
+    text,
 )
-from hostward.kmod.signature import Signature, read_signature
+from hostward.kmod.ksymtab import Row, module_exports
+from hostward.kmod.signature import MAGIC, Signature, read_signature
 
 #: The largest module file worth reading, in bytes, packed or not: amdgpu with debug information has some 600 MB.
 SIZE_MAX = 768 << 20
-THIS_MODULE = ".gnu.linkonce.this_module"
+#: How far a packed module may inflate: real ones come to 10 times their size; a bomb is stopped before it hurts.
+INFLATED_RATIO_MAX = 64
+INFLATED_FREE = 16 << 20
+#: The largest tables of one module that are read, in bytes (amdgpu's symbol table has 4 MB).
+TABLE_MAX = 256 << 20
+THIS_MODULE = b".gnu.linkonce.this_module"
 #: What stands for the layout of struct module among the versions: since 2.6.26, and before.
 LAYOUT_SYMBOLS = ("module_layout", "struct_module")
 #: license_is_gpl_compatible() of include/linux/license.h.
@@ -37,15 +45,24 @@ GPL_COMPATIBLE = {
     "Dual MIT/GPL",
     "Dual MPL/GPL",
 }
+#: struct modversion_info: an unsigned long, and a name padded to 64 bytes in all, whatever the word's size.
+VERSION_SIZE = 64
+_VERSION = struct.Struct("64s")
+_SIGNATURE_MAX = 1 << 20
 
 
 class BadModule(Exception):
-    """A file that no kernel would take as a module.  `reason` says why, `errno` what finit_module answers."""
+    """A file that no kernel would take as a module.
 
-    def __init__(self, reason: str, errno: str = "ENOEXEC") -> None:
+    `reason` says why, `errno` what finit_module answers. `cannot_tell` is set where the file may be sound
+    and only a library to inflate it is missing here.
+    """
+
+    def __init__(self, reason: str, errno: str = "ENOEXEC", cannot_tell: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.errno = errno
+        self.cannot_tell = cannot_tell
 
 
 class Export(NamedTuple):
@@ -61,25 +78,32 @@ class Export(NamedTuple):
 class ModuleFile:
     """What a module file says.
 
-    `needs` maps each undefined symbol to its CRC (None: the module has none for it), `weak` names those that
-    may stay unresolved.  `versions` is all of `__versions`, the layout symbol included; it is empty without
-    MODVERSIONS.  `exports` by name; `modinfo` holds the fields of .modinfo in order, several of one name apart.
+    `undefined` are the names of its undefined symbols in the order of its symbol table, `weak` those of them that
+    may stay unresolved. `has_versions` is whether it was built with MODVERSIONS, `versions` all its CRCs by symbol, the
+    layout symbol included. `this_module_size` is the size of its struct module in bytes.
     """
 
     __slots__ = (
+        "_exported",
+        "_exports",
+        "_extended",
+        "_modinfo",
+        "_name",
+        "_needs",
+        "_signature",
+        "_versions",
+        "_versions_raw",
         "big",
         "bits",
         "elf_type",
-        "exports",
         "has_symbol_table",
+        "has_versions",
         "machine",
-        "modinfo",
-        "name",
-        "needs",
-        "signature",
+        "path",
+        "signature_state",
+        "size",
         "this_module_size",
-        "unversioned",
-        "versions",
+        "undefined",
         "weak",
     )
 
@@ -87,31 +111,66 @@ class ModuleFile:
     big: bool
     machine: int
     elf_type: int
-    name: str
-    modinfo: list[tuple[str, str]]
-    needs: dict[str, int | None]
+    path: str
+    size: int
+    undefined: tuple[str, ...]
     weak: frozenset[str]
-    versions: dict[str, int]
-    unversioned: bool
-    exports: dict[str, Export]
-    signature: Signature | None
-    this_module_size: int | None
+    has_versions: bool
     has_symbol_table: bool
+    this_module_size: int | None
+    _modinfo: bytes
+    _name: str
+    _signature: bytes
+    _versions_raw: bytes
+    _extended: tuple[bytes, bytes] | None
+    _exported: list[Row]
+    _versions: dict[str, int] | None
+    _needs: dict[str, int | None] | None
+    _exports: dict[str, Export] | None
+    #: "good" or "bad" where the kernel's own key was at hand to verify it with, "no key" where the kernel has another,
+    #: "" where it was not verified.
+    signature_state: str
+
+    @property
+    def name(self) -> str:
+        """The module's name as the kernel takes it: of .modinfo (4.20 and later), of struct module; else the file's."""
+        return self._field(b"name") or self._name or module_name(self.path)
+
+    @property
+    def modinfo(self) -> list[tuple[str, str]]:
+        """The fields of .modinfo in order; several may have one name."""
+        fields = []
+        for entry in self._modinfo.split(b"\0"):
+            if entry:
+                key, _, value = text(entry).partition("=")
+                fields.append((key, value))
+        return fields
+
+    def _field(self, name: bytes) -> str | None:
+        raw = self._modinfo
+        at = raw.find(b"\0" + name + b"=")
+        if at < 0:
+            return None
+        at += len(name) + 2
+        end = raw.find(b"\0", at)
+        return text(raw[at:end] if end >= 0 else raw[at:])
 
     def field(self, name: str) -> str | None:
         """The first value of a .modinfo field, as the kernel's get_modinfo takes it; None where it is absent."""
-        return next((value for key, value in self.modinfo if key == name), None)
+        return self._field(name.encode())
 
     def fields(self, name: str) -> list[str]:
-        return [value for key, value in self.modinfo if key == name]
+        """All values of a .modinfo field."""
+        start = name.encode() + b"="
+        return [text(entry[len(start) :]) for entry in self._modinfo.split(b"\0") if entry.startswith(start)]
 
     @property
     def vermagic(self) -> str:
-        return self.field("vermagic") or ""
+        return self._field(b"vermagic") or ""
 
     @property
     def srcversion(self) -> str:
-        return self.field("srcversion") or ""
+        return self._field(b"srcversion") or ""
 
     @property
     def license(self) -> str:
@@ -125,7 +184,7 @@ class ModuleFile:
 
     @property
     def intree(self) -> bool:
-        return self.field("intree") is not None
+        return self._field(b"intree") is not None
 
     @property
     def import_ns(self) -> frozenset[str]:
@@ -133,7 +192,74 @@ class ModuleFile:
 
     @property
     def depends(self) -> tuple[str, ...]:
-        return tuple(name for name in (self.field("depends") or "").split(",") if name)
+        return tuple(name for name in (self._field(b"depends") or "").split(",") if name)
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        return tuple(self.fields("alias"))
+
+    @property
+    def softdeps(self) -> tuple[str, ...]:
+        return tuple(self.fields("softdep"))
+
+    @property
+    def signature(self) -> Signature | None:
+        """What its trailer tells; None for an unsigned module."""
+        return read_signature(self._signature, self.size) if self._signature else None
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """CRCs by symbol.  Where there is an extended form (6.14 and later) the kernel takes that one alone."""
+        if self._versions is None:
+            self._versions = self._extended_versions() if self._extended else self._plain_versions()
+        return self._versions
+
+    def _plain_versions(self) -> dict[str, int]:
+        form = (">" if self.big else "<") + ("Q56s" if self.bits == 64 else "I60s")
+        raw = self._versions_raw
+        dots = self.machine == EM_PPC64  # whose loader takes the dot off a function's name (dedotify_versions())
+        found: dict[str, int] = {}
+        for crc, name in struct.iter_unpack(form, raw[: len(raw) // VERSION_SIZE * VERSION_SIZE]):
+            end = name.find(b"\0")
+            if end > 0:
+                found.setdefault(text(name[1:end] if dots and name[0] == 46 else name[:end]), crc & 0xFFFFFFFF)
+        return found
+
+    def _extended_versions(self) -> dict[str, int]:
+        crcs, names = self._extended or (b"", b"")
+        found: dict[str, int] = {}
+        form = (">" if self.big else "<") + "I"
+        for (crc,), name in zip(struct.iter_unpack(form, crcs[: len(crcs) // 4 * 4]), names.split(b"\0")):
+            found.setdefault(text(name), crc)
+        return found
+
+    def fits(self, known: KnownSymbols) -> bool:
+        """Whether each symbol it needs is among `known`, with the very CRC it was built with.
+
+        Then it needs no closer look: False says nothing yet. This is what makes a whole tree cheap to judge.
+        """
+        return (
+            known.names.issuperset(self.undefined)
+            and self._extended is None
+            and known.records.issuperset(_VERSION.iter_unpack(self._versions_raw))
+            and (known.bits, known.big) == (self.bits, self.big)
+        )
+
+    @property
+    def needs(self) -> dict[str, int | None]:
+        """The CRC for each undefined symbol; None where the module has none for it."""
+        if self._needs is None:
+            versions = self.versions
+            self._needs = {name: versions.get(name) for name in self.undefined}
+        return self._needs
+
+    @property
+    def exports(self) -> dict[str, Export]:
+        """What it exports, by name."""
+        if self._exports is None:
+            provider = self.name
+            self._exports = {row[0]: Export(*row, provider) for row in self._exported}
+        return self._exports
 
     @property
     def layout(self) -> tuple[str, int] | None:
@@ -146,136 +272,136 @@ class ModuleFile:
         return name if name not in ("mips", "riscv") else f"{name}{self.bits}{'eb' if self.big else ''}"
 
 
+class KnownSymbols:
+    """Symbols with their CRCs, in the form that __versions has, for ModuleFile.fits.
+
+    Those that need a closer look (in a namespace, or GPL-only for modules that are proprietary) are to be left out.
+    """
+
+    __slots__ = ("big", "bits", "names", "records")
+
+    def __init__(self, crcs: dict[str, int | None], bits: int, big: bool) -> None:
+        self.bits, self.big = bits, big
+        self.names = frozenset(crcs)
+        form = struct.Struct((">" if big else "<") + ("Q56s" if bits == 64 else "I60s"))
+        self.records = frozenset(
+            (form.pack(crc, name.encode("utf-8", "replace")),) for name, crc in crcs.items() if crc is not None
+        )
+
+
+def module_name(path: str) -> str:
+    """The name that a module of this file name has: without .ko and what packs it, - being _."""
+    return path.rsplit("/", 1)[-1].split(".ko", 1)[0].replace("-", "_")
+
+
 def unpacked(data: bytes) -> bytes:
     """The module's own bytes, inflated when the file is packed.  Raises BadModule."""
     if data[:4] == b"\x7fELF" or packing(data[:16]) not in ("gzip", "xz", "zstd"):
         return data
     try:
-        # A module inflates to about four times its size; a bomb is stopped long before it hurts.
-        return inflate(data, min(SIZE_MAX, max(64 << 20, 64 * len(data))))
+        return inflate(data, min(SIZE_MAX, max(INFLATED_FREE, INFLATED_RATIO_MAX * len(data))))
+    except NoLibrary as error:
+        raise BadModule(error.reason, cannot_tell=True) from None
     except BadData as error:
-        raise BadModule(error.reason) from None
+        raise BadModule(error.reason, "EINVAL") from None
 
 
-def parse_module(data: bytes, name: str = "") -> ModuleFile:
-    """A module from its file's bytes, packed or not; `name` is used where it does not say its own.
+def parse_module(source: Source, path: str = "") -> ModuleFile:
+    """A module from its file's bytes or from the open file, packed or not; `path` names it where it does not itself.
 
-    Raises BadModule.
+    An open file is read by the tables that are wanted when it is not packed. Raises BadModule; a HostError of
+    reading passes through.
     """
-    data = unpacked(data)
+    if not isinstance(source, bytes):
+        if source.size > SIZE_MAX:
+            raise BadModule(f"{source.size} bytes, more than a module has")
+        head = source.read_at(0, 16)
+        if head[:4] != b"\x7fELF" and packing(head):
+            source = source.read_at(0, source.size)
+    if isinstance(source, bytes):
+        source = unpacked(source)
     try:
-        return _parse(data, name)
+        return _parse(source, path)
     except BadElf as error:
-        raise BadModule(error.reason) from None
-    except struct.error:
-        raise BadModule("a table of it is cut short") from None
+        empty = not (len(source) if isinstance(source, bytes) else source.size)
+        raise BadModule(error.reason, "EINVAL" if empty else "ENOEXEC") from None
+    except (struct.error, IndexError, ValueError, OverflowError):
+        raise BadModule("a table of it leads to where nothing is") from None
 
 
-def _parse(data: bytes, name: str) -> ModuleFile:
-    elf = Elf(data)
+def _parse(source: Source, path: str) -> ModuleFile:
+    elf = Elf(source)
+    if elf.type != ET_REL:
+        raise BadElf("an ELF file that is not relocatable, so not a module")
     module = ModuleFile()
     module.bits, module.big, module.machine, module.elf_type = elf.bits, elf.big, elf.machine, elf.type
-    if elf.type != ET_REL:
-        raise BadModule("an ELF file that is not relocatable, so not a module")
-    module.signature = read_signature(data)
-    module.modinfo = _modinfo(elf.named(".modinfo"))
-    this = elf.by_name.get(THIS_MODULE)
-    if this is not None and (this.type == SHT_NOBITS or not this.flags & SHF_ALLOC):
-        this = None
-    module.this_module_size = None if this is None else this.size
-    module.name = module.field("name") or _name_in_struct(elf, this) or name.replace("-", "_")
-    module.versions = _versions(elf)
-    module.exports, module.unversioned = {}, not module.versions
-    table = elf.symbol_table()
-    module.has_symbol_table = table is not None
-    needs: dict[str, int | None] = {}
-    weak: list[str] = []
-    if table is not None:
-        header, entries, strings = table
-        # Locals come first (sh_info is the first that is not); what a module needs is never among them.
-        first = min(header.info * (24 if elf.bits == 64 else 16), len(entries))
-        versions = module.versions
-        index = strings.index
-        for offset, info, shndx, _ in elf.symbols(entries[first:]):
-            if shndx == SHN_UNDEF and offset:
-                if offset >= len(strings):
-                    raise BadElf("a symbol's name lies outside the string table")
-                symbol = strings[offset : index(0, offset)].decode("utf-8", "backslashreplace")
-                needs[symbol] = versions.get(symbol)
-                if info >> 4 == STB_WEAK:
-                    weak.append(symbol)
-        if _exporting(elf):
-            module.exports = _exports(elf, entries, strings, module.name)
-    module.needs, module.weak = needs, frozenset(weak)
+    module.path, module.size, module.signature_state = path, elf.size, ""
+    module._needs = module._versions = module._exports = None
+    module._modinfo = b"\0" + _table(elf, b".modinfo")
+    module._signature = _trailer(elf)
+    versions = elf.find(b"__versions")
+    # The loader finds sections by SHF_ALLOC (find_sec()), and without it goes on as if there were none.
+    module.has_versions = versions > 0 and elf.flags(versions) & SHF_ALLOC != 0
+    module._versions_raw = _content(elf, versions) if module.has_versions else b""
+    module._extended = None
+    if elf.find(b"__version_ext_crcs"):
+        module._extended = _table(elf, b"__version_ext_crcs"), _table(elf, b"__version_ext_names")
+        module.has_versions = True
+    this = elf.find(THIS_MODULE)
+    module.this_module_size, module._name = None, ""
+    if this and elf.types[this] != SHT_NOBITS and elf.flags(this) & SHF_ALLOC:
+        module.this_module_size = elf.sizes[this]
+        if b"\0name=" not in module._modinfo:
+            module._name = _name_in_struct(elf, this)
+    _symbols(elf, module)
     return module
 
 
-def _modinfo(raw: bytes) -> list[tuple[str, str]]:
-    fields = []
-    for line in raw.split(b"\0"):
-        if line:
-            key, _, value = line.decode("utf-8", "backslashreplace").partition("=")
-            fields.append((key, value))
-    return fields
+def _content(elf: Elf, index: int) -> bytes:
+    if elf.sizes[index] > TABLE_MAX:
+        raise BadElf(f"a table of {elf.sizes[index]} bytes, more than any module has")
+    return elf.content_at(index)
 
 
-def _name_in_struct(elf: Elf, this: Section | None) -> str:
+def _table(elf: Elf, name: bytes) -> bytes:
+    index = elf.find(name)
+    return _content(elf, index) if index else b""
+
+
+def _symbols(elf: Elf, module: ModuleFile) -> None:
+    module.undefined, module.weak, module._exported = (), frozenset(), []
+    try:
+        index = elf.types.index(SHT_SYMTAB)
+    except ValueError:
+        module.has_symbol_table = False
+        return
+    module.has_symbol_table = True
+    if elf.sizes[index] > TABLE_MAX:
+        raise BadElf(f"a symbol table of {elf.sizes[index]} bytes, more than any module has")
+    symbols = Symbols(elf, index)
+    names, weak = symbols.undefined(elf.machine)
+    module.undefined, module.weak = tuple(names), frozenset(weak)
+    if elf.has_exports():
+        module._exported = module_exports(elf, symbols)
+
+
+def _trailer(elf: Elf) -> bytes:
+    """What stands behind the module when it is signed, as far as it is there."""
+    if elf.size < len(MAGIC) or elf.read(elf.size - len(MAGIC), len(MAGIC)) != MAGIC:
+        return b""
+    end = elf.size - len(MAGIC)
+    if end < 12:
+        return MAGIC
+    head = elf.read(end - 12, 12)
+    want = head[3] + head[4] + int.from_bytes(head[8:12], "big") + 12 + len(MAGIC)
+    take = min(want, elf.size, _SIGNATURE_MAX)
+    return elf.read(elf.size - take, take)
+
+
+def _name_in_struct(elf: Elf, this: int) -> str:
     """The name in struct module: behind its state and list head, alike since 2.6 (include/linux/module.h)."""
     start = 24 if elf.bits == 64 else 12
-    raw = elf.content(this)[start : start + 56]
-    name = raw.split(b"\0", 1)[0]
-    return name.decode("ascii", "replace") if name.isascii() and name.strip() else ""
-
-
-def _versions(elf: Elf) -> dict[str, int]:
-    """CRCs by symbol: `__versions` (a word and a padded name, 64 bytes) or the extended form of 6.14 and later."""
-    raw = elf.named("__versions")
-    found: dict[str, int] = {}
-    if raw:
-        form = elf.order + ("Q56s" if elf.bits == 64 else "I60s")
-        for crc, name in struct.iter_unpack(form, raw[: len(raw) // 64 * 64]):
-            found[name[: name.index(0)].decode() if 0 in name else name.decode("utf-8", "replace")] = crc & 0xFFFFFFFF
-    names = elf.named("__version_ext_names")
-    if names:
-        # When both are there the kernel takes the extended form (kernel/module/version.c, modversion_ext_start).
-        crcs = elf.named("__version_ext_crcs")
-        found = {
-            name.decode("utf-8", "backslashreplace"): crc
-            for (crc,), name in zip(struct.iter_unpack(elf.order + "I", crcs[: len(crcs) // 4 * 4]), names.split(b"\0"))
-            if name
-        }
-    return found
-
-
-def _exporting(elf: Elf) -> bool:
-    return any(name.startswith(("__ksymtab", "___ksymtab")) for name in elf.by_name)
-
-
-def _exports(elf: Elf, entries: bytes, strings: bytes, provider: str) -> dict[str, Export]:
-    """Exports by the symbols that EXPORT_SYMBOL leaves: __ksymtab_NAME in a section that says whether it is
-    GPL-only, __crc_NAME (absolute, or a word of a __kcrctab section), __kstrtabns_NAME for the namespace."""
-    found: dict[str, bool] = {}
-    crcs: dict[str, int] = {}
-    namespaces: dict[str, str] = {}
-    sections = elf.sections
-    word = struct.Struct(elf.order + "I")
-    for offset, _info, shndx, value in elf.symbols(entries):
-        if not strings.startswith(b"__", offset):
-            continue
-        if strings.startswith(b"__ksymtab_", offset):
-            if SHN_UNDEF < shndx < min(SHN_LORESERVE, len(sections)):
-                found[string_at(strings, offset + 10)] = "_gpl" in sections[shndx].name.split("+")[0]
-        elif strings.startswith(b"__crc_", offset):
-            name = string_at(strings, offset + 6)
-            if shndx == SHN_ABS:
-                crcs[name] = value & 0xFFFFFFFF
-            elif SHN_UNDEF < shndx < min(SHN_LORESERVE, len(sections)) and sections[shndx].type != SHT_SYMTAB:
-                section = sections[shndx]
-                if section.type != SHT_NOBITS and value + 4 <= section.size:
-                    crcs[name] = word.unpack_from(elf.data, section.offset + value)[0]
-        elif strings.startswith(b"__kstrtabns_", offset) and SHN_UNDEF < shndx < min(SHN_LORESERVE, len(sections)):
-            content = elf.content(sections[shndx])
-            if value < len(content):
-                text = content[value:].split(b"\0", 1)[0] if value else content.split(b"\0", 1)[0]
-                namespaces[string_at(strings, offset + 12)] = text.decode("utf-8", "backslashreplace")
-    return {name: Export(name, crcs.get(name), gpl, namespaces.get(name, ""), provider) for name, gpl in found.items()}
+    if elf.sizes[this] < start + 56:
+        return ""
+    name = elf.read(elf.offsets[this] + start, 56).split(b"\0", 1)[0]
+    return name.decode("ascii") if name.isascii() and name.strip() else ""

@@ -38,8 +38,11 @@ class Signature:
     problem: str = ""
 
 
-def read_signature(data: bytes) -> Signature | None:
-    """The signature at the end of a module's bytes; None where there is none."""
+def read_signature(data: bytes, file_size: int | None = None) -> Signature | None:
+    """The signature at the end of a module's bytes; None where there is none.
+
+    `data` may be the end of the file alone, from where its signature begins; `file_size` is then the whole's, in bytes.
+    """
     if not data.endswith(MAGIC):
         return None
     end = len(data) - len(MAGIC)
@@ -47,7 +50,7 @@ def read_signature(data: bytes) -> Signature | None:
         return Signature("", "", "", "", len(MAGIC), "no room for the signature's own header")
     algo, digest, kind, signer_size, key_size, size = struct.unpack_from(">BBBBB3xI", data, end - 12)
     whole = 12 + len(MAGIC) + size + signer_size + key_size
-    if whole >= len(data):
+    if whole >= (len(data) if file_size is None else file_size):
         return Signature("", "", "", "", len(MAGIC), "the signature claims to be longer than the file")
     body = data[end - 12 - size : end - 12]
     if kind == 2:

@@ -19,6 +19,7 @@ from tests.hosts.hostile import STORIES
 for _module in pkgutil.iter_modules(facts.__path__):
     importlib.import_module(f"hostward.facts.{_module.name}")
 
+
 @pytest.mark.parametrize("story", sorted(STORIES))
 def test_a_value_or_a_reason(story: str, tmp_path: Path) -> None:
     STORIES[story](str(tmp_path))
