@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -73,6 +74,9 @@ class Engine:
 
     def run(self, check: Check) -> Result:
         """Runs one check: passed, findings, skipped with the reason, disabled with the reason, or failed."""
+        return replace(self._run(check), references=check.references)
+
+    def _run(self, check: Check) -> Result:
         off = self.config.disabled_checks.get(check.id)
         if off is not None and self.today <= off.until:
             return Result(check.id, check.title, Outcome.DISABLED, (), f"{off.reason} (until {off.until})")
@@ -111,8 +115,6 @@ def expired(check: Check, until: date) -> Finding:
 
 def _ordered(check: Check, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
     """Worst first, otherwise as the check gave them; each carries the check's references if it has none."""
-    from dataclasses import replace
-
     whole = [f if f.references else replace(f, references=check.references) for f in findings]
     return tuple(sorted(whole, key=lambda f: -f.severity))
 

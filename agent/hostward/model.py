@@ -83,6 +83,7 @@ class Result:
     """What became of one check.  `reason` says why it was skipped, disabled, or how it failed.
 
     `applicable` is False for a check that was skipped because there is nothing here for it to judge.
+    `references` are the check's own.
     """
 
     check: str
@@ -91,6 +92,7 @@ class Result:
     findings: tuple[Finding, ...] = ()
     reason: str = ""
     applicable: bool = True
+    references: tuple[Reference, ...] = ()
 
     @property
     def severity(self) -> Severity | None:

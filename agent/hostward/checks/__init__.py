@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from hostward.model import Finding, Reference
 
@@ -54,8 +54,3 @@ def load_all() -> dict[str, Check]:
     for name in CONCERNS:
         importlib.import_module(f"{__name__}.{name}")
     return CHECKS
-
-
-def parameters(function: Callable[..., Any]) -> dict[str, Any]:
-    """The annotations of a function's parameters as text, the return value left out."""
-    return {name: kind for name, kind in function.__annotations__.items() if name != "return"}

@@ -15,7 +15,7 @@ _SHOWN = 6  # modules in a summary; zfs alone brings eight
 
 @check(
     "modules.initramfs-stale",
-    title="Each initramfs holds the out-of-tree modules that are needed early, in the tree's own build",
+    title="each initramfs holds the out-of-tree modules that are needed early, in the tree's own build",
     references=[Issue("openzfs/zfs", 9374), Issue("openzfs/zfs", 10355)],
 )
 def initramfs_stale(

@@ -35,7 +35,7 @@ class CpuVirtualization:
 def cpu_virtualization(host: Host) -> CpuVirtualization:
     """Raises NotApplicable under a root: the processor is no part of a tree."""
     if not host.live:
-        raise NotApplicable("this tree is not running on any processor")
+        raise NotApplicable("can't be told of a tree that isn't running: on which processor, with which modules loaded")
     return judge(host, host.uname().machine)
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TextIO
 
-from hostward.model import Finding, Outcome, Result, Severity
+from hostward.model import Finding, Outcome, Reference, Result, Severity
 
 _COLOURS = {"pass": "32", "warn": "33", "error": "31", "fail": "35", "skip": "36", "off": "2", "info": "34", "dim": "2"}
 _WIDTH = 5  # of the longest status word
@@ -50,7 +50,8 @@ def lines(results: Iterable[Result], paint: Paint, evidence_lines: int) -> Itera
         word = status_word(result)
         head = f"{paint(word.upper().ljust(_WIDTH), word)}  {result.check.ljust(width)}"
         if result.outcome is not Outcome.FINDINGS:
-            yield f"{head}  {safe(result.reason or result.title)}".rstrip()
+            references = _references(result.references) if result.reason else ""
+            yield f"{head}  {safe(result.reason or result.title)}{references}".rstrip()
             continue
         yield f"{head}  {safe(result.title)}"
         for finding in result.findings:
@@ -59,7 +60,7 @@ def lines(results: Iterable[Result], paint: Paint, evidence_lines: int) -> Itera
 
 def _finding(finding: Finding, paint: Paint, evidence_lines: int) -> Iterator[str]:
     word = {Severity.INFO: "info", Severity.WARNING: "warn", Severity.ERROR: "error"}[finding.severity]
-    yield f"       {paint(finding.severity.word + ':', word)} {safe(finding.summary)}{_references(finding)}"
+    yield f"       {paint(finding.severity.word + ':', word)} {safe(finding.summary)}{_references(finding.references)}"
     shown = finding.evidence[:evidence_lines]
     if len(finding.evidence) == evidence_lines + 1:
         shown = finding.evidence
@@ -74,8 +75,8 @@ def _finding(finding: Finding, paint: Paint, evidence_lines: int) -> Iterator[st
         yield f"         -> remedy: {', '.join(finding.remedies)}  (hostward fix --dry-run shows the steps)"
 
 
-def _references(finding: Finding) -> str:
-    names = ", ".join(reference.text for reference in finding.references)
+def _references(references: Iterable[Reference]) -> str:
+    names = ", ".join(reference.text for reference in references)
     return f" ({names})" if names else ""
 
 
