@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from hostward.facts import fact
 from hostward.facts.boot import Boot
@@ -78,28 +79,61 @@ def search_order(host: Host) -> SearchOrder:
     return parse_depmod_conf(texts)
 
 
+@dataclass(frozen=True)
+class Judges:
+    """A judge for each kernel that has something to judge by, made when it is first asked for."""
+
+    _make: Callable[[str], Judge | None]
+    _known: dict[str, Judge | None] = field(default_factory=dict)
+
+    def of(self, release: str) -> Judge | None:
+        """None for a release that is not installed, or whose directory only holds modules for others."""
+        if release not in self._known:
+            self._known[release] = self._make(release)
+        return self._known[release]
+
+
 @fact
-def module_verdicts(
+def judges(
     host: Host, trees: ModuleTrees, profiles: KernelProfiles, order: SearchOrder, boot: Boot | Unavailable
-) -> ModuleVerdicts:
+) -> Judges:
+    said = () if isinstance(boot, Unavailable) else boot.parameters("module_blacklist")
+    blacklist = frozenset(name for names in said for name in names.split(",") if name)
+
+    def make(release: str) -> Judge | None:
+        files = profiles.of(release)
+        if files is None or not _installed(files):
+            return None
+        tree = trees.get(release) or ModuleTree(release, files.kernel.modules_dir, (), None)
+        return Judge(host, tree, files, order, blacklist)
+
+    return Judges(make)
+
+
+@fact
+def module_verdicts(trees: ModuleTrees, judges: Judges) -> ModuleVerdicts:
     """Nothing of a kernel is read where its tree has no modules outside kernel/."""
     judged: list[JudgedModule] = []
     problems: list[str] = []
-    blacklist = () if isinstance(boot, Unavailable) else boot.parameters("module_blacklist")
     for tree in trees.trees:
         problems += tree.problems
         there = [module for module in tree.outside if not module.dangling]
-        files = profiles.of(tree.release) if there else None
-        if files is None or files.kernel.release != tree.release or not _installed(files):
-            continue
-        judge_ = Judge(host, tree, files, order, frozenset(n for names in blacklist for n in names.split(",") if n))
-        judged += [judge_.module(module.path, module.file) for module in there]
+        judge_ = judges.of(tree.release) if there else None
+        if judge_ is not None:
+            judged += [judge_.module(module.path, module.file) for module in there]
     return ModuleVerdicts(tuple(judged), tuple(problems))
 
 
 def _installed(files: KernelFiles) -> bool:
     """Whether there is a kernel to judge by: a directory that only holds modules for others has none."""
     return bool(files.kernel.image) or "kernel/" not in files.kernel.missing
+
+
+def _no_module(error: BadModule) -> Verdict:
+    """The verdict on a file that no kernel takes, or that can't be inflated with what is installed here."""
+    if error.cannot_tell:
+        return Verdict(UNKNOWN, "", (), "", (error.reason,))
+    return Verdict(FAILS, error.errno, (Reason("elf", error.errno, "", found=error.reason),))
 
 
 class Judge:
@@ -132,9 +166,7 @@ class Judge:
         try:
             module = self._parse(file)
         except BadModule as error:
-            reason = Reason("elf", error.errno, "", found=error.reason)
-            verdict = Verdict(FAILS, error.errno, (reason,))
-            judged = JudgedModule(self._tree.release, name, path, file, verdict, chosen, instead)
+            judged = JudgedModule(self._tree.release, name, path, file, _no_module(error), chosen, instead)
         except HostError as error:
             verdict = Verdict(UNKNOWN, "", (), "", (str(error),))
             judged = JudgedModule(self._tree.release, name, path, file, verdict, chosen, instead)
@@ -142,6 +174,11 @@ class Judge:
             judged = self._judge(module, name, path, file, chosen, instead)
         self._verdicts[path] = judged
         return judged
+
+    def insmod(self, module: ModuleFile, path: str) -> JudgedModule:
+        """The verdict on a file that modprobe would not find here: as insmod would load it, with the modules that it
+        needs loaded before."""
+        return self._judge(module, module.name, path, path, None, "")
 
     def _judge(
         self, module: ModuleFile, name: str, path: str, file: str, chosen: bool | None, instead: str
@@ -158,7 +195,7 @@ class Judge:
             provider = self._provider(symbol)
             if not provider or provider == name or provider in self._underway or len(used) > _CLOSURE_MAX:
                 return None
-            found = self._file_of(provider)
+            found = self.file_of(provider)
             if found is None:
                 return None
             judged = self.module(*found)
@@ -206,7 +243,7 @@ class Judge:
 
     def _is_chosen(self, name: str, path: str) -> tuple[bool | None, str]:
         """(whether modprobe takes this file for the name, the path it takes instead)."""
-        found = self._file_of(name)
+        found = self.file_of(name)
         if found is None or found[0] == path:
             return True, ""
         listed = self._files.modules_dep.get(name)
@@ -218,7 +255,7 @@ class Judge:
         below = [module.path[len(self._tree.path) + 1 :] for module in self._outside.get(name, ())]
         return len(below) < 2 or self._order.choose(name, self._tree.release, below)[1]
 
-    def _file_of(self, name: str) -> tuple[str, str] | None:
+    def file_of(self, name: str) -> tuple[str, str] | None:
         """(path, file) that a module's name means: by modules.dep where that names a file that is there, else by
         depmod's configuration."""
         listed = self._files.modules_dep.get(name)
@@ -241,7 +278,7 @@ class Judge:
         if self._providers is None:
             self._providers = {}
             for name in self._outside:
-                found = self._file_of(name)
+                found = self.file_of(name)
                 if found is None:
                     continue
                 try:
