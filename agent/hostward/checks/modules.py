@@ -114,7 +114,7 @@ def weak_updates_symbols(verdicts: ModuleVerdicts, running: RunningKernel | Unav
         now = not isinstance(running, Unavailable) and running.release == judged.release
         yield Finding(
             Severity.ERROR,
-            f"{judged.name} does not load on kernel {judged.release}{', which runs' if now else ''}: {_why(judged)}",
+            f"{judged.name} does not load on kernel {judged.release}{', which runs' if now else ''}: {because(judged)}",
             subject=f"{judged.path} on {judged.release}",
             evidence=tuple(_evidence(judged)),
             advice=_advice(judged),
@@ -129,7 +129,7 @@ def weak_updates_symbols(verdicts: ModuleVerdicts, running: RunningKernel | Unav
             )
 
 
-def _why(judged: JudgedModule) -> str:
+def because(judged: JudgedModule) -> str:
     """The reasons in a phrase: what kind, and the first few symbols."""
     reasons = judged.verdict.reasons
     failing = judged.failing_provider
@@ -290,7 +290,7 @@ def next_boot(
         yield Finding(
             Severity.ERROR,
             f"{name} is in use, and kernel {following.release}, which boots next, "
-            + (f"refuses it: {_why(failing)}" if failing is not None else "has no such module"),
+            + (f"refuses it: {because(failing)}" if failing is not None else "has no such module"),
             subject=f"{name} on {following.release}",
             evidence=(*(_evidence(failing) if failing is not None else ()), why),
             advice=f"Build or install {name} for kernel {following.release} before the reboot, "

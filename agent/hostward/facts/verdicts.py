@@ -143,9 +143,9 @@ class Judge:
         self, host: Host, tree: ModuleTree, files: KernelFiles, order: SearchOrder, blacklist: frozenset[str]
     ) -> None:
         self._host = host
-        self._tree = tree
-        self._files = files
-        self._profile = replace(files.profile, blacklist=blacklist)
+        self.tree = tree
+        self.files = files
+        self.profile = replace(files.profile, blacklist=blacklist)
         self._order = order
         self._outside: dict[str, list[TreeModule]] = {}
         for module in tree.outside:
@@ -166,10 +166,10 @@ class Judge:
         try:
             module = self._parse(file)
         except BadModule as error:
-            judged = JudgedModule(self._tree.release, name, path, file, _no_module(error), chosen, instead)
+            judged = JudgedModule(self.tree.release, name, path, file, _no_module(error), chosen, instead)
         except HostError as error:
             verdict = Verdict(UNKNOWN, "", (), "", (str(error),))
-            judged = JudgedModule(self._tree.release, name, path, file, verdict, chosen, instead)
+            judged = JudgedModule(self.tree.release, name, path, file, verdict, chosen, instead)
         else:
             judged = self._judge(module, name, path, file, chosen, instead)
         self._verdicts[path] = judged
@@ -188,7 +188,7 @@ class Judge:
         open_: list[str] = []
 
         def lookup(symbol: str) -> Symbol | None:
-            table = self._files.table
+            table = self.files.table
             export = table.exports.get(symbol) if table is not None else None
             if export is not None and export.provider == "vmlinux":
                 return Symbol(export, "vmlinux", False)
@@ -208,7 +208,7 @@ class Judge:
             export = theirs.exports.get(symbol)
             return None if export is None else Symbol(export, judged.path, not theirs.gpl_compatible)
 
-        verdict = judge(module, self._profile, lookup)
+        verdict = judge(module, self.profile, lookup)
         self._underway.discard(name)
         if verdict.outcome == FAILS:
             verdict = replace(verdict, reasons=tuple(self._blame(reason, used) for reason in verdict.reasons))
@@ -216,7 +216,7 @@ class Judge:
             said = tuple(dict.fromkeys((*verdict.cannot_tell, *open_)))
             verdict = replace(verdict, outcome=UNKNOWN, cannot_tell=said)
         return JudgedModule(
-            self._tree.release, name, path, file, verdict, chosen, instead, tuple(used[key] for key in sorted(used))
+            self.tree.release, name, path, file, verdict, chosen, instead, tuple(used[key] for key in sorted(used))
         )
 
     def _blame(self, reason: Reason, used: dict[str, JudgedModule]) -> Reason:
@@ -246,30 +246,30 @@ class Judge:
         found = self.file_of(name)
         if found is None or found[0] == path:
             return True, ""
-        listed = self._files.modules_dep.get(name)
+        listed = self.files.modules_dep.get(name)
         if listed is None and not self._certain(name):
             return None, found[0]
         return False, found[0]
 
     def _certain(self, name: str) -> bool:
-        below = [module.path[len(self._tree.path) + 1 :] for module in self._outside.get(name, ())]
-        return len(below) < 2 or self._order.choose(name, self._tree.release, below)[1]
+        below = [module.path[len(self.tree.path) + 1 :] for module in self._outside.get(name, ())]
+        return len(below) < 2 or self._order.choose(name, self.tree.release, below)[1]
 
     def file_of(self, name: str) -> tuple[str, str] | None:
         """(path, file) that a module's name means: by modules.dep where that names a file that is there, else by
         depmod's configuration."""
-        listed = self._files.modules_dep.get(name)
+        listed = self.files.modules_dep.get(name)
         if listed is not None:
-            path = f"{self._tree.path}/{listed[0]}" if not listed[0].startswith("/") else listed[0]
+            path = f"{self.tree.path}/{listed[0]}" if not listed[0].startswith("/") else listed[0]
             outside = next((m for m in self._outside.get(name, ()) if m.path == path), None)
             if outside is not None:
                 return outside.path, outside.file
             if self._host.is_file(path):
                 return path, path
-        there = {module.path[len(self._tree.path) + 1 :]: module for module in self._outside.get(name, ())}
+        there = {module.path[len(self.tree.path) + 1 :]: module for module in self._outside.get(name, ())}
         if not there:
             return None
-        module = there[self._order.choose(name, self._tree.release, there)[0]]
+        module = there[self._order.choose(name, self.tree.release, there)[0]]
         return module.path, module.file
 
     def _provider(self, symbol: str) -> str:
@@ -291,13 +291,13 @@ class Judge:
             return self._providers[symbol]
         if self._symbols is None:
             try:
-                self._symbols = parse_modules_symbols(self._host.text(f"{self._tree.path}/modules.symbols", 16 << 20))
+                self._symbols = parse_modules_symbols(self._host.text(f"{self.tree.path}/modules.symbols", 16 << 20))
             except Missing:
                 self._symbols = {}
             except HostError:
                 self._symbols = {}
         provider = self._symbols.get(symbol, "")
-        if not provider and self._files.table is not None:
-            export = self._files.table.exports.get(symbol)
+        if not provider and self.files.table is not None:
+            export = self.files.table.exports.get(symbol)
             provider = "" if export is None or export.provider == "vmlinux" else export.provider
         return provider
