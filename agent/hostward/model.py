@@ -101,10 +101,14 @@ class Result:
 
 @dataclass(frozen=True)
 class RunProgram:
-    """Run a program of the host with these arguments; no shell sees them."""
+    """Run a program of the host with these arguments; no shell sees them.
+
+    `any_status`: its exit status says nothing, as with scripts that rc.sysinit runs; the check that follows tells.
+    """
 
     argv: tuple[str, ...]
     timeout_s: float = 60.0
+    any_status: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ def load_kvm(kvm: KvmModules, loaded: LoadedModules) -> Remedy:
         raise NoRemedy("no module is known that would drive this processor")
     steps: tuple[Step, ...]
     if kvm.script:
-        steps = (RunProgram((kvm.script,)),)
+        steps = (RunProgram((kvm.script,), any_status=True),)
         why = f"{kvm.script} is what loads them at boot"
     else:
         steps = tuple(LoadModule(name) for name in ("kvm", kvm.vendor) if not loaded.present(name))
