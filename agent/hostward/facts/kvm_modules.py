@@ -9,19 +9,13 @@ from hostward.facts.boot import Boot
 from hostward.facts.cpu import CpuVirtualization
 from hostward.facts.kernel_profiles import KernelProfiles
 from hostward.facts.kernels import RunningKernel
+from hostward.facts.modprobe import modprobe_config  # noqa: F401  (observes ModprobeConfig)
 from hostward.facts.module_trees import ModuleTrees
 from hostward.host import Host, HostError, Missing
-from hostward.kmod.search import ModprobeConfig, parse_modprobe_conf, shadowed
+from hostward.kmod.modprobe import ModprobeConfig
 
 #: What RHEL 5 and 6 run from rc.sysinit at boot (BZ#501543).
 SCRIPT = "/etc/sysconfig/modules/kvm.modules"
-_DIRECTORIES = (
-    "/etc/modprobe.d",
-    "/run/modprobe.d",
-    "/usr/local/lib/modprobe.d",
-    "/usr/lib/modprobe.d",
-    "/lib/modprobe.d",
-)
 
 
 @dataclass(frozen=True)
@@ -39,25 +33,6 @@ class KvmModules:
     script_problem: str = ""
     kept_out: str = ""
     not_by_itself: tuple[str, ...] = ()
-
-
-@fact
-def modprobe_config(host: Host) -> ModprobeConfig:
-    """modprobe.d(5) of the host, and RHEL 5's /etc/modprobe.conf."""
-    directories = []
-    for directory in _DIRECTORIES:
-        try:
-            names = host.names(directory)
-        except HostError:
-            continue
-        directories.append([(name, f"{directory}/{name}") for name in names if name.endswith(".conf")])
-    texts = []
-    for path in ("/etc/modprobe.conf", *(path for _, path in shadowed(directories))):
-        try:
-            texts.append(host.text(path, 1 << 20))
-        except HostError:
-            continue
-    return parse_modprobe_conf(texts)
 
 
 @fact

@@ -6,7 +6,7 @@ depmod.d(5), and tools/depmod.c of kmod (depmod_module_is_higher_priority).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 BUILT_IN = "built-in"
@@ -119,42 +119,3 @@ def shadowed(directories: Iterable[Iterable[tuple[str, str]]]) -> list[tuple[str
         for name, path in entries:
             chosen.setdefault(name, path)
     return sorted(chosen.items())
-
-
-@dataclass(frozen=True)
-class ModprobeConfig:
-    """modprobe.d: `blacklist` stops aliases only, `install` replaces the loading (a command, kept as text)."""
-
-    blacklist: frozenset[str]
-    install: Mapping[str, str]
-    softdeps: Mapping[str, tuple[str, ...]]
-    options: Mapping[str, tuple[str, ...]]
-
-    def stops(self, name: str) -> str:
-        """The install line that keeps a module from ever being loaded by modprobe; "" where none does."""
-        command = self.install.get(name, "")
-        return command if re.fullmatch(r"(/usr)?/bin/(false|true)|:", command.strip()) else ""
-
-
-def parse_modprobe_conf(texts: Iterable[str]) -> ModprobeConfig:
-    """The lines of modprobe.d(5) files, in the order modprobe reads them; the first install line of a name holds."""
-    blacklist: set[str] = set()
-    install: dict[str, str] = {}
-    softdeps: dict[str, tuple[str, ...]] = {}
-    options: dict[str, tuple[str, ...]] = {}
-    for text in texts:
-        for line in text.replace("\\\n", " ").splitlines():
-            words = line.strip().split(None, 2)
-            if len(words) < 2 or words[0].startswith("#"):
-                continue
-            name = words[1].replace("-", "_")
-            rest = words[2] if len(words) > 2 else ""
-            if words[0] == "blacklist":
-                blacklist.add(name)
-            elif words[0] == "install" and rest:
-                install.setdefault(name, rest)
-            elif words[0] == "softdep":
-                softdeps[name] = (*softdeps.get(name, ()), *(w for w in rest.split() if not w.endswith(":")))
-            elif words[0] == "options" and rest:
-                options[name] = (*options.get(name, ()), *rest.split())
-    return ModprobeConfig(frozenset(blacklist), install, softdeps, options)
