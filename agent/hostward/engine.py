@@ -9,7 +9,7 @@ from typing import Any
 
 from hostward.checks import CHECKS, Check
 from hostward.config import Config
-from hostward.facts import OBSERVERS
+from hostward.facts import observer_of
 from hostward.host import Host, HostError, NotLive
 from hostward.model import Finding, NotApplicable, Outcome, Remedy, Result, Severity, Unavailable
 from hostward.remedies import REMEDIES, NoRemedy
@@ -42,9 +42,9 @@ class Engine:
     def fact(self, name: str) -> Any:
         """The fact of this type's name, or the Unavailable that says why it can't be had."""
         if name not in self.facts:
-            observer = OBSERVERS.get(name)
+            observer = observer_of(name)
             if observer is None:
-                raise LookupError(f"no observer of the fact {name} is registered")
+                raise LookupError(f"no observer of the fact {name} is known: it has no line in hostward.facts.HOMES")
             self.facts[name] = Unavailable(f"the fact {name} needs itself")
             try:
                 self.facts[name] = self._call(observer)

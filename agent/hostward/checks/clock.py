@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from hostward.checks import check
-from hostward.facts.clock_services import ClockServices, Keeper, RtcMode
-from hostward.facts.hwclock_uses import HwclockUse
 from hostward.model import BZ, Finding, Severity
+
+if TYPE_CHECKING:
+    from hostward.facts.clock_services import ClockServices, Keeper, RtcMode
+    from hostward.facts.hwclock_uses import HwclockUse
 
 
 @check(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from hostward.checks import check
-from hostward.facts.early_boot import EarlyBoot
-from hostward.facts.initramfs import Initramfs, InitramfsModule, InitramfsModules, PickedModule
-from hostward.facts.kernels import RunningKernel
 from hostward.model import Finding, Issue, Severity, Unavailable
+
+if TYPE_CHECKING:
+    from hostward.facts.early_boot import EarlyBoot
+    from hostward.facts.initramfs import Initramfs, InitramfsModule, InitramfsModules, PickedModule
+    from hostward.facts.kernels import RunningKernel
 
 _SHOWN = 6  # modules in a summary; zfs alone brings eight
 
@@ -48,7 +51,7 @@ def initramfs_stale(
     An image that matters and that the kernel could not unpack is a finding as well. Images are read only for
     kernels with a module outside kernel/ in their tree, or one loaded that was built out of tree.
     """
-    current = images.get(running.release) if isinstance(running, RunningKernel) else None
+    current = None if isinstance(running, Unavailable) else images.get(running.release)
     unknown = [(image, image.unknown) for image in images.images if image.unknown]
     found = False
     for image in images.images:

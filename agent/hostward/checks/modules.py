@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from hostward.checks import check
-from hostward.facts.boot import Boot
-from hostward.facts.cpu import CpuVirtualization
-from hostward.facts.kernels import Kernels, RunningKernel
-from hostward.facts.known_issues import KnownIssues
-from hostward.facts.kvm_device import KvmDevice
-from hostward.facts.kvm_modules import KvmModules
-from hostward.facts.loaded import LoadedModules
-from hostward.facts.module_files import LoadedFiles, UnsignedModules
-from hostward.facts.module_trees import ModuleTrees, TreeModule
-from hostward.facts.next_modules import NextModules
-from hostward.facts.packages import Packages
-from hostward.facts.verdicts import JudgedModule, ModuleVerdicts
 from hostward.kmod.verdict import FAILS, UNKNOWN, Reason, depmod_wording
 from hostward.model import BZ, Finding, Issue, NotApplicable, Severity, Unavailable
 from hostward.versions import satisfies
+
+if TYPE_CHECKING:
+    from hostward.facts.boot import Boot
+    from hostward.facts.cpu import CpuVirtualization
+    from hostward.facts.kernels import Kernels, RunningKernel
+    from hostward.facts.known_issues import KnownIssues
+    from hostward.facts.kvm_device import KvmDevice
+    from hostward.facts.kvm_modules import KvmModules
+    from hostward.facts.loaded import LoadedModules
+    from hostward.facts.module_files import LoadedFiles, UnsignedModules
+    from hostward.facts.module_trees import ModuleTrees, TreeModule
+    from hostward.facts.next_modules import NextModules
+    from hostward.facts.packages import Packages
+    from hostward.facts.verdicts import JudgedModule, ModuleVerdicts
 
 #: How much of a failing module's reasons the summary line names; the evidence has all.
 _NAMED = 3

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import pkgutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,15 +21,14 @@ def main(arguments: argparse.Namespace) -> int:
     from hostward import facts
 
     engine = engine_of(arguments)
-    for module in pkgutil.iter_modules(facts.__path__):
-        importlib.import_module(f"{facts.__name__}.{module.name}")
-    names = arguments.names or sorted(facts.OBSERVERS)
+    known = facts.load_all()
+    names = arguments.names or sorted(known)
     for name in names:
-        if name not in facts.OBSERVERS:
+        if name not in known:
             import difflib
 
-            near = difflib.get_close_matches(name, facts.OBSERVERS, 1, 0.3)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(facts.OBSERVERS))}"
+            near = difflib.get_close_matches(name, known, 1, 0.3)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
             raise LookupError(f"no fact is called {name}: {hint}")
     values = {name: as_json(engine.fact(name)) for name in names}
     if arguments.format == "json":

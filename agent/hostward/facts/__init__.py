@@ -2,10 +2,43 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+#: The file that observes each fact, so that a run loads only the files of the facts it asks for.
+HOMES = {
+    "Boot": "boot",
+    "ClockServices": "clock_services",
+    "CpuVirtualization": "cpu",
+    "EarlyBoot": "early_boot",
+    "InitSystem": "init_system",
+    "InitramfsFiles": "initramfs_files",
+    "InitramfsModules": "initramfs",
+    "Judges": "verdicts",
+    "KernelProfiles": "kernel_profiles",
+    "Kernels": "kernels",
+    "KnownIssues": "known_issues",
+    "KvmDevice": "kvm_device",
+    "KvmModules": "kvm_modules",
+    "LoadedFiles": "module_files",
+    "LoadedModules": "loaded",
+    "ModprobeConfig": "modprobe",
+    "Modprobes": "modprobe",
+    "ModuleTrees": "module_trees",
+    "ModuleVerdicts": "verdicts",
+    "NextKernel": "next_kernel",
+    "NextModules": "next_modules",
+    "OperatingSystem": "operating_system",
+    "Packages": "packages",
+    "RtcMode": "clock_services",
+    "RunningKernel": "kernels",
+    "SearchOrder": "verdicts",
+    "Units": "units",
+    "UnsignedModules": "module_files",
+}
 
 #: The observer of each fact, by the name of the fact's type as its annotation writes it.
 OBSERVERS: dict[str, Callable[..., Any]] = {}
@@ -24,3 +57,19 @@ def fact(observer: F) -> F:
         raise ValueError(f"two observers of {name}: {known.__module__} and {observer.__module__}")
     OBSERVERS[name] = observer
     return observer
+
+
+def observer_of(name: str) -> Callable[..., Any] | None:
+    """The observer of a fact by its type's name; its file is loaded when it is first asked for.  None for no fact."""
+    if name not in OBSERVERS:
+        home = HOMES.get(name)
+        if home is not None:
+            importlib.import_module(f"{__name__}.{home}")
+    return OBSERVERS.get(name)
+
+
+def load_all() -> dict[str, Callable[..., Any]]:
+    """Every observer there is."""
+    for home in HOMES.values():
+        importlib.import_module(f"{__name__}.{home}")
+    return OBSERVERS

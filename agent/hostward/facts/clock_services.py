@@ -90,8 +90,7 @@ def clock_services(
     boot: Boot | Unavailable,
 ) -> ClockServices:
     """Raises NotApplicable in a container, whose clock is its host's."""
-    if not isinstance(boot, Unavailable) and boot.container:
-        raise NotApplicable(f"a container ({boot.container}) has no clock of its own: its host is to be asked")
+    _not_in_a_container(boot)
     known = None if isinstance(units, Unavailable) else units
     if host.live and known is not None and not known.live:
         raise Unavailable(f"systemd can't be asked which services run: {known.why_not_live}")
@@ -113,6 +112,11 @@ def clock_services(
         tuple(_once(known, init, scripts)),
         (*(known.trouble if known is not None else ()), *scripts.trouble),
     )
+
+
+def _not_in_a_container(boot: Boot | Unavailable) -> None:
+    if not isinstance(boot, Unavailable) and boot.container:
+        raise NotApplicable(f"a container ({boot.container}) has no clock of its own: its host is to be asked")
 
 
 def _default(os: OperatingSystem | Unavailable, init: InitSystem) -> Default:
@@ -219,10 +223,12 @@ def _once(units: Units | None, init: InitSystem, scripts: Scripts) -> Iterator[s
 
 
 @fact
-def rtc_mode(host: Host) -> RtcMode:
+def rtc_mode(host: Host, boot: Boot | Unavailable) -> RtcMode:
     """The third line of /etc/adjtime (hwclock(8)); before it, what init scripts go by: RHEL 5's sysconfig/clock,
     Debian's default/rcS, OpenRC's conf.d/hwclock.  Without any the RTC is taken to keep UTC.
+    Raises NotApplicable in a container.
     """
+    _not_in_a_container(boot)
     for path, pattern, local in (
         ("/etc/sysconfig/clock", r"UTC=[\"']?(\w+)[\"']?", ("no", "false", "0")),
         ("/etc/conf.d/hwclock", r"clock=[\"']?(\w+)[\"']?", ("local",)),

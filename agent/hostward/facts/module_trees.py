@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hostward.facts import fact
 from hostward.facts.kernels import Kernels, modules_base
 from hostward.host import Directory, Host, HostError, Missing, TooLarge
+from hostward.model import NotApplicable
 
 #: What one look may cost over all trees, in directory entries; a directory and a link count as ten. A real host
 #: stays far below; the limit is reached in well under a second.
@@ -96,11 +97,12 @@ class _Spent(Exception):
 
 @fact
 def module_trees(host: Host, kernels: Kernels) -> ModuleTrees:
+    """Raises NotApplicable where there is no /lib/modules at all: a container image, or a directory that is no host."""
     base = modules_base(host)
     try:
         base_real = host.resolve(base)
-    except HostError:
-        return ModuleTrees(())
+    except Missing:
+        raise NotApplicable(f"there is no {base} here, so no kernel's modules to look at") from None
     look = _Look(host, base, base_real)
     return ModuleTrees(tuple(look.tree(k.release) for k in (*kernels.installed, *kernels.leftovers) if k.modules_dir))
 

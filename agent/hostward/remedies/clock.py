@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from hostward.facts.clock_services import ClockServices, Keeper
-from hostward.facts.hwclock_uses import HwclockUse
-from hostward.facts.init_system import InitSystem
+from typing import TYPE_CHECKING
+
 from hostward.model import MakeLink, Remedy, RunProgram, Step, UnitAction
 from hostward.remedies import NoRemedy, remedy
+
+if TYPE_CHECKING:
+    from hostward.facts.clock_services import ClockServices, Keeper
+    from hostward.facts.hwclock_uses import HwclockUse
+    from hostward.facts.init_system import InitSystem
 
 
 @remedy("clock.enable-keeper", title="enable and start the installed keeper of the clock")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from hostward.facts.kvm_modules import KvmModules
-from hostward.facts.loaded import LoadedModules
+from typing import TYPE_CHECKING
+
 from hostward.model import LoadModule, Remedy, RunProgram, Step
 from hostward.remedies import NoRemedy, remedy
+
+if TYPE_CHECKING:
+    from hostward.facts.kvm_modules import KvmModules
+    from hostward.facts.loaded import LoadedModules
 
 
 @remedy("modules.load-kvm", title="load the KVM modules")

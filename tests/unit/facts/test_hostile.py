@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import time
 from pathlib import Path
 
@@ -16,15 +14,12 @@ from hostward.host import Host
 from hostward.model import Unavailable
 from tests.hosts.hostile import STORIES
 
-for _module in pkgutil.iter_modules(facts.__path__):
-    importlib.import_module(f"hostward.facts.{_module.name}")
-
 
 @pytest.mark.parametrize("story", sorted(STORIES))
 def test_a_value_or_a_reason(story: str, tmp_path: Path) -> None:
     STORIES[story](str(tmp_path))
     engine = Engine(Host.at(str(tmp_path)), Config())
-    for name in sorted(facts.OBSERVERS):
+    for name in sorted(facts.load_all()):
         start = time.monotonic()
         value = engine.fact(name)
         took = time.monotonic() - start
