@@ -18,11 +18,12 @@ from hostward.kmod.search import (
     parse_modules_symbols,
     shadowed,
 )
-from hostward.kmod.verdict import FAILS, UNKNOWN, Reason, Symbol, Verdict, judge
+from hostward.kmod.verdict import FAILS, UNKNOWN, Lookup, Reason, Symbol, Verdict, judge
 from hostward.model import Unavailable
 
 DEPMOD_DIRECTORIES = ("/etc/depmod.d", "/run/depmod.d", "/usr/local/lib/depmod.d", "/usr/lib/depmod.d", "/lib/depmod.d")
 _CLOSURE_MAX = 200
+_CHAIN_MAX = 80
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def _installed(files: KernelFiles) -> bool:
     return bool(files.kernel.image) or "kernel/" not in files.kernel.missing
 
 
-def _no_module(error: BadModule) -> Verdict:
+def refusal(error: BadModule) -> Verdict:
     """The verdict on a file that no kernel takes, or that can't be inflated with what is installed here."""
     if error.cannot_tell:
         return Verdict(UNKNOWN, "", (), "", (error.reason,))
@@ -164,9 +165,9 @@ class Judge:
         name = name_of(path)
         chosen, instead = self._is_chosen(name, path)
         try:
-            module = self._parse(file)
+            module = self.parse(file)
         except BadModule as error:
-            judged = JudgedModule(self.tree.release, name, path, file, _no_module(error), chosen, instead)
+            judged = JudgedModule(self.tree.release, name, path, file, refusal(error), chosen, instead)
         except HostError as error:
             verdict = Verdict(UNKNOWN, "", (), "", (str(error),))
             judged = JudgedModule(self.tree.release, name, path, file, verdict, chosen, instead)
@@ -185,9 +186,24 @@ class Judge:
     ) -> JudgedModule:
         self._underway.add(name)
         used: dict[str, JudgedModule] = {}
-        open_: list[str] = []
+        open_: dict[str, str] = {}
+        verdict = judge(module, self.profile, self.lookup(name, used, open_))
+        self._underway.discard(name)
+        sure = [r for r in verdict.reasons if r.rule != "unknown-symbol" or r.symbol not in open_]
+        if verdict.outcome == FAILS and sure:
+            verdict = replace(verdict, reasons=tuple(self._blame(reason, used) for reason in verdict.reasons))
+        elif open_ or verdict.cannot_tell:
+            said = tuple(dict.fromkeys((*verdict.cannot_tell, *open_.values())))
+            verdict = replace(verdict, outcome=UNKNOWN, errno="", reasons=tuple(sure), cannot_tell=said)
+        return JudgedModule(
+            self.tree.release, name, path, file, verdict, chosen, instead, tuple(used[key] for key in sorted(used))
+        )
 
-        def lookup(symbol: str) -> Symbol | None:
+    def lookup(self, name: str, used: dict[str, JudgedModule], open_: dict[str, str]) -> Lookup:
+        """Finds symbols for the module `name` as the kernel would: among vmlinux's, then those of the modules that
+        would be loaded before it. These go to `used`; to `open_`, by symbol, what can't be told of them."""
+
+        def find(symbol: str) -> Symbol | None:
             table = self.files.table
             export = table.exports.get(symbol) if table is not None else None
             if export is not None and export.provider == "vmlinux":
@@ -198,26 +214,23 @@ class Judge:
             found = self.file_of(provider)
             if found is None:
                 return None
+            if len(self._underway) > _CHAIN_MAX:
+                open_[symbol] = f"given up at a chain of more than {_CHAIN_MAX} modules that need each other"
+                return None
             judged = self.module(*found)
             used.setdefault(provider, judged)
             if judged.verdict.outcome == FAILS:
                 return None
             if judged.verdict.outcome == UNKNOWN:
-                open_.append(f"whether {judged.path}, which it needs, loads can't be told")
-            theirs = self._parse(judged.file)
+                open_[symbol] = f"whether {judged.path}, which it needs, loads can't be told"
+            try:
+                theirs = self.parse(judged.file)
+            except (BadModule, HostError):
+                return None  # it could not be read, so its verdict is UNKNOWN
             export = theirs.exports.get(symbol)
             return None if export is None else Symbol(export, judged.path, not theirs.gpl_compatible)
 
-        verdict = judge(module, self.profile, lookup)
-        self._underway.discard(name)
-        if verdict.outcome == FAILS:
-            verdict = replace(verdict, reasons=tuple(self._blame(reason, used) for reason in verdict.reasons))
-        elif open_ or verdict.cannot_tell:
-            said = tuple(dict.fromkeys((*verdict.cannot_tell, *open_)))
-            verdict = replace(verdict, outcome=UNKNOWN, cannot_tell=said)
-        return JudgedModule(
-            self.tree.release, name, path, file, verdict, chosen, instead, tuple(used[key] for key in sorted(used))
-        )
+        return find
 
     def _blame(self, reason: Reason, used: dict[str, JudgedModule]) -> Reason:
         """Says of an unknown symbol whose module there is that this module itself does not load."""
@@ -228,8 +241,8 @@ class Judge:
             return reason
         return reason._replace(rule="provider-fails", found="its module does not load", provider=provider.path)
 
-    def _parse(self, file: str) -> ModuleFile:
-        """Raises BadModule, HostError."""
+    def parse(self, file: str) -> ModuleFile:
+        """A module file, read once.  Raises BadModule, HostError."""
         known = self._parsed.get(file)
         if known is None:
             try:
@@ -282,7 +295,7 @@ class Judge:
                 if found is None:
                     continue
                 try:
-                    exports = self._parse(found[1]).exports
+                    exports = self.parse(found[1]).exports
                 except (BadModule, HostError):
                     continue
                 for exported in exports:
