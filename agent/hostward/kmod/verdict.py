@@ -153,6 +153,51 @@ def judge(module: ModuleFile, kernel: KernelProfile, lookup: Lookup, loaded: Col
     return Verdict(UNKNOWN if cannot else LOADS, "", (), order, tuple(cannot))
 
 
+class RuleOutcome(NamedTuple):
+    """How one rule came out: `state` is passes, fails, unknown or "not reached"."""
+
+    rule: str
+    state: str
+    reasons: tuple[Reason, ...] = ()
+    cannot_tell: tuple[str, ...] = ()
+
+
+def trace(module: ModuleFile, kernel: KernelProfile, lookup: Lookup) -> list[RuleOutcome]:
+    """Every rule in the kernel's order and how it came out; what stands behind the one that fails is not reached."""
+    taints: set[str] = set()
+    found: list[RuleOutcome] = []
+
+    def add(title: str, reasons: tuple[Reason, ...], cannot: tuple[str, ...]) -> None:
+        refused = any(outcome.state == FAILS for outcome in found)
+        state = "not reached" if refused else FAILS if reasons else UNKNOWN if cannot else "passes"
+        found.append(RuleOutcome(title, state, *(((), ()) if refused else (reasons, cannot))))
+
+    for title, rule in (
+        ("signature", _signature),
+        ("ELF, architecture, struct module", _elf),
+        ("module_blacklist=", _blacklist),
+        ("layout of struct module", _layout),
+        ("vermagic", _vermagic),
+    ):
+        try:
+            reason = rule(module, kernel, taints)
+        except _Open as why:
+            add(title, (), (str(why),))
+        else:
+            add(title, () if reason is None else (reason,), ())
+    _taints(module, kernel, taints)
+    cannot: list[str] = []
+    reasons: list[Reason] = []
+    if kernel.has_exports:
+        reasons = list(_symbols(module, kernel, lookup, taints, cannot))
+    else:
+        cannot.append(f"nothing here tells what kernel {kernel.release} exports")
+    add("symbols: there, visible, CRC, namespace", tuple(reasons), tuple(cannot))
+    cannot = []
+    add("its own exports and name", tuple(_late(module, kernel, lookup, cannot)), tuple(cannot))
+    return found
+
+
 def _signature(module: ModuleFile, kernel: KernelProfile, taints: set[str]) -> Reason | None:
     """module_sig_check(): without enforcement only a signature that is there and wrong refuses (and says nothing)."""
     signed = kernel.option("MODULE_SIG")
