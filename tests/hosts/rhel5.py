@@ -309,5 +309,12 @@ done
         tree.link(f"/etc/rc{level}.d", f"rc.d/rc{level}.d")
     tree.file("/etc/ntp.conf", "server 0.rhel.pool.ntp.org\nserver 127.127.1.0\nfudge 127.127.1.0 stratum 10\n")
     tree.file("/etc/sysconfig/ntpd", 'OPTIONS="-u ntp:ntp -p /var/run/ntpd.pid"\nSYNC_HWCLOCK=no\n')
-    for program in ("/sbin/hwclock", "/sbin/modprobe", "/sbin/depmod", "/usr/sbin/ntpd", "/usr/sbin/ntpdate"):
+    for program in (
+        "/sbin/hwclock",
+        "/sbin/modprobe",
+        "/sbin/depmod",
+        "/sbin/chkconfig",
+        "/usr/sbin/ntpd",
+        "/usr/sbin/ntpdate",
+    ):
         tree.script(program, "#!/bin/sh\nexit 0\n")

@@ -288,8 +288,14 @@ class UnitFiles:
         """Whether links of one unit directory enable the unit, and whether one of its own name stands there."""
         same = False
         for name, kind in self._entries[directory].items():
-            if kind == "dir" and _is_wants(name) and self._subdirectory(f"{directory}/{name}").get(unit.name) == "link":
-                return True, False
+            if kind == "dir" and _is_wants(name):
+                wanted = self._subdirectory(f"{directory}/{name}")
+                if wanted.get(unit.name) == "link":
+                    return True, False
+                # an instance that is wanted stands for its template, when it is the one that [Install] names
+                instances = [link for link, kind in wanted.items() if kind == "link" and template_of(link) == unit.name]
+                if any(not only_installed or link in known for link in instances):
+                    return True, False
         for name, kind in self._entries[directory].items():
             if kind != "link":
                 continue
