@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from hostward.commands import common, engine_of, paint_of
@@ -10,8 +14,12 @@ from hostward.model import Unavailable
 
 if TYPE_CHECKING:
     from hostward.engine import Engine
-    from hostward.facts.module_matrix import Row
+    from hostward.facts.module_matrix import Cell, Matrix, Row
+    from hostward.facts.module_story import Story
+    from hostward.facts.packages import Packages
     from hostward.report.matrix import Column
+
+LOAD, FAIL, COULD_NOT_TELL = 0, 2, 3
 
 
 def add(subparsers: Any) -> None:
@@ -31,36 +39,58 @@ def add(subparsers: Any) -> None:
         metavar="KERNEL",
         action="append",
         default=[],
-        help="running, next, all (the default) or a release",
+        help="running, next, all (the default) or a release; may be given several times",
     )
+    parser.add_argument("--all", action="store_true", help="the kernels' own modules too; shows those that fail")
+    parser.add_argument("--explain", action="store_true", help="everything about one module on one kernel")
     common(parser)
     parser.set_defaults(main=main)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    from hostward.facts import module_matrix
-    from hostward.report import matrix
+    from hostward.report import matrix as report
 
+    if arguments.all and arguments.words:
+        raise LookupError("--all means every module there is; leave out the names, or --all")
+    if arguments.explain and len(arguments.words) != 1:
+        raise LookupError("--explain tells of one module: hostward modules --explain NAME [--kernel KERNEL]")
     engine = engine_of(arguments)
-    columns = _columns(engine, arguments.kernel)
-    trees, judges = _fact(engine, "ModuleTrees"), _fact(engine, "Judges")
-    releases = [column.release for column in columns]
-    rows: list[Row] = []
+    columns, notes = _columns(engine, arguments.kernel or (["next"] if arguments.explain else ["all"]))
+    matrix = _matrix(engine, columns)
     if arguments.words:
-        rows = [module_matrix.by_name(w.replace("-", "_"), releases, trees, judges) for w in arguments.words]
+        rows = _named(engine, matrix, arguments.words)
     else:
-        rows = module_matrix.out_of_tree(releases, trees, judges)
-    if not rows:
-        print("No module lies outside the kernels' own trees.")
-        return 0
+        rows = matrix.rows(matrix.all_names() if arguments.all else matrix.outside_names(), _progress())
+
+    def explain(row: Row, cell: Cell) -> Story:
+        from hostward.facts.module_story import story_of
+
+        files = engine.fact("KernelProfiles").of(cell.release)
+        return story_of(matrix, files, _fact(engine, "SearchOrder"), engine.fact("Packages"), row, cell)
+
+    problems = [*notes, *(p for column in columns for p in matrix.problems(column.release))]
+    status = _status(rows, bool(matrix.incomplete))
+    shown = [row for row in rows if row.bad] if arguments.all else rows
+    if arguments.format == "json":
+        from hostward.report.json import dump
+        from hostward.report.matrix_json import document
+
+        print(dump(document(engine, columns, rows, shown, problems, status, explain if arguments.explain else None)))
+        return status
     paint = paint_of(arguments)
-    for line in matrix.table(rows, columns, paint, 80):
+    if arguments.explain:
+        from hostward.report.story import story_lines
+
+        for n, (told, cell) in enumerate((row, cell) for row in rows for cell in row.cells):
+            for line in (*[""] * (n > 0), *story_lines(explain(told, cell), paint)):
+                print(line)
+        return status
+    for line in report.lines(shown, columns, paint, _width(), engine.config.evidence_lines):
         print(line)
-    print()
-    for line in matrix.causes(rows, paint, engine.config.evidence_lines):
-        print(line)
-    print(f"\n{matrix.summary(rows, len(columns))}")
-    return _status(rows)
+    for problem in problems:
+        print(report.problem(problem, paint))
+    print(report.summary(rows, len(columns)))
+    return status
 
 
 def _fact(engine: Engine, name: str) -> Any:
@@ -71,14 +101,39 @@ def _fact(engine: Engine, name: str) -> Any:
     return value
 
 
-def _columns(engine: Engine, wanted: list[str]) -> list[Column]:
-    """The kernels to judge on, newest first.  Raises LookupError for one that is not there."""
-    import hostward.facts.next_kernel  # noqa: F401
+def _matrix(engine: Engine, columns: list[Column]) -> Matrix:
+    from hostward.facts.module_matrix import Matrix
+
+    facts = (_fact(engine, name) for name in ("ModuleTrees", "Judges", "Modprobes"))
+    return Matrix(engine.host, [column.release for column in columns], *facts)
+
+
+def _named(engine: Engine, matrix: Matrix, words: list[str]) -> list[Row]:
+    """The rows of all words; what several words mean is told once."""
+    from hostward.facts.module_words import rows_of
+
+    def packages() -> Packages | None:
+        found = engine.fact("Packages")
+        return None if isinstance(found, Unavailable) else found
+
+    rows: dict[tuple[str, str], Row] = {}
+    for word in words:
+        for row in rows_of(word, matrix, packages, os.getcwd()):
+            rows.setdefault((row.name, row.file), row)
+    return list(rows.values())
+
+
+def _columns(engine: Engine, wanted: list[str]) -> tuple[list[Column], list[str]]:
+    """The kernels to judge on, newest first, and what can't be told of them.
+
+    Raises LookupError for one that is not there.
+    """
     from hostward.report.matrix import Column
 
     kernels = _fact(engine, "Kernels")
     marks: dict[str, list[str]] = {}
     named: dict[str, str] = {}
+    notes = []
     for word, kind in (("running", "RunningKernel"), ("next", "NextKernel")):
         value = engine.fact(kind)
         if not isinstance(value, Unavailable):
@@ -89,20 +144,48 @@ def _columns(engine: Engine, wanted: list[str]) -> list[Column]:
     there = [kernel.release for kernel in kernels.installed]
     if not there:
         raise LookupError("no kernel is installed here: nothing to judge modules by")
-    if not wanted or "all" in wanted:
-        chosen = there
-    else:
-        asked = [named.get(word, word) for word in wanted]
-        for release in asked:
-            if release not in there:
-                import difflib
+    if "next" in named and named["next"] not in there:
+        notes.append(f"kernel {named['next']}, which boots next, is not installed")
+    chosen = []
+    for word in there if "all" in wanted else wanted:
+        release = named.get(word, word)
+        if release not in there:
+            import difflib
 
-                near = difflib.get_close_matches(release, there, 3, 0.3) or there[:3]
-                raise LookupError(f"no kernel {release} is installed: there are {', '.join(near)}")
-        chosen = [release for release in there if release in asked]
-    return [Column(release, tuple(marks.get(release, ()))) for release in chosen]
+            near = difflib.get_close_matches(release, there, 3, 0.3) or there[:3]
+            raise LookupError(f"no kernel {release} is installed; there: {', '.join(near)}")
+        chosen.append(release)
+    return [Column(r, tuple(marks.get(r, ()))) for r in there if r in chosen], notes
 
 
-def _status(rows: list[Row]) -> int:
+def _status(rows: list[Row], incomplete: bool) -> int:
+    """The convention of check: a failure outranks what could not be told."""
     states = {cell.state for row in rows for cell in row.cells}
-    return 2 if "fails" in states else 3 if "unknown" in states else 0
+    return FAIL if "fails" in states else COULD_NOT_TELL if "unknown" in states or incomplete else LOAD
+
+
+def _width() -> int:
+    if not sys.stdout.isatty():
+        return 80
+    import shutil
+
+    return shutil.get_terminal_size().columns
+
+
+def _progress() -> Callable[[int, int], None] | None:
+    """Shows on a terminal how far a long scan is, from its second half second on; leaves nothing behind."""
+    if not sys.stderr.isatty():
+        return None
+    start = last = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done == total - 1:
+            if last > start:
+                print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        elif now - start > 0.5 and now - last > 0.1:
+            last = now
+            print(f"\r\x1b[Kjudging modules: {done} of {total}", end="", file=sys.stderr, flush=True)
+
+    return show

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hostward.facts import fact
 from hostward.facts.kernel_profiles import KernelProfiles
 from hostward.host import Host, HostError
-from hostward.kmod.modprobe import Aliases, Modprobe, ModprobeConfig, ModuleIndex, parse_modprobe_conf
+from hostward.kmod.modprobe import Modprobe, ModprobeConfig, ModuleIndex, parse_modprobe_conf
 from hostward.kmod.search import name_of, shadowed
 
 _DIRECTORIES = (
@@ -60,24 +60,19 @@ class Modprobes:
 
 @fact
 def modprobes(host: Host, profiles: KernelProfiles, config: ModprobeConfig) -> Modprobes:
-    def text(directory: str, name: str) -> str:
-        try:
-            return host.text(f"{directory}/{name}", _INDEX_MAX) if directory else ""
-        except HostError:
-            return ""
-
     def make(release: str) -> Modprobe | None:
         files = profiles.of(release)
         if files is None:
             return None
         directory = files.kernel.modules_dir
-        index = ModuleIndex(
-            files.modules_dep,
-            files.profile.builtin,
-            Aliases.parse(text(directory, "modules.alias")),
-            Aliases.parse(text(directory, "modules.symbols")),
-            Aliases.of_builtin(text(directory, "modules.builtin.modinfo")),
-        )
-        return Modprobe(index, config.with_kernel(text(directory, "modules.softdep")), name_of)
+
+        def text(name: str) -> str:
+            try:
+                return host.text(f"{directory}/{name}", _INDEX_MAX) if directory else ""
+            except HostError:
+                return ""
+
+        index = ModuleIndex(files.modules_dep, files.profile.builtin, text)
+        return Modprobe(index, config.with_kernel(text("modules.softdep")), name_of)
 
     return Modprobes(make)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from hostward.facts.kernel_profiles import read_module
+from hostward.facts.modprobe import Modprobes
 from hostward.facts.module_trees import ModuleTree, ModuleTrees, TreeModule
-from hostward.facts.verdicts import JudgedModule, Judges
+from hostward.facts.verdicts import JudgedModule, Judges, refusal
+from hostward.host import Host, HostError
+from hostward.kmod.module import BadModule, ModuleFile
+from hostward.kmod.search import name_of
 from hostward.kmod.verdict import FAILS, LOADS, UNKNOWN, Reason, Verdict
 
 #: States of a cell beside those of a verdict: no such module there; the kernel has it built in.
@@ -17,13 +23,15 @@ class Cell:
     """What one kernel answers to one module.
 
     `state` is loads, fails, unknown, built-in or absent. `others` are files of the same name that modprobe passes over
-    there. `notes` say what besides the kernel's own rules decides whether the module is ever loaded.
+    there. `by_insmod`: the file lies where modprobe would not find it on this kernel. `notes` say what besides the
+    kernel's own rules decides whether the module is ever loaded.
     """
 
     release: str
     state: str
     judged: JudgedModule | None = None
     others: tuple[JudgedModule, ...] = ()
+    by_insmod: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -37,47 +45,161 @@ class Cell:
 @dataclass(frozen=True)
 class Row:
     """A module against the kernels, in their order. `asked` is the word that named it ("" for none), `file` the module
-    file that was given instead of a name."""
+    file that was given instead of a name, `how` what the word was taken for."""
 
     name: str
     cells: tuple[Cell, ...]
     asked: str = ""
     file: str = ""
+    how: str = ""
+
+    @property
+    def title(self) -> str:
+        return self.file or self.name
+
+    @property
+    def bad(self) -> bool:
+        """Whether a kernel refuses it, or it can't be told."""
+        return any(cell.state in (FAILS, UNKNOWN) for cell in self.cells)
 
 
-def out_of_tree(releases: list[str], trees: ModuleTrees, judges: Judges) -> list[Row]:
-    """A row for each name that a module outside kernel/ has in any of these kernels' trees."""
-    names = {m.name for release in releases for m in _outside(trees, release)}
-    return [by_name(name, releases, trees, judges) for name in sorted(names)]
+class Matrix:
+    """Makes rows for these kernels, by name or by file."""
 
+    def __init__(
+        self, host: Host, releases: Sequence[str], trees: ModuleTrees, judges: Judges, modprobes: Modprobes
+    ) -> None:
+        self.host = host
+        self.releases = tuple(releases)
+        self.judges = judges
+        self.modprobes = modprobes
+        #: Module files that were named, by path, as they were read: they may lie outside the host.
+        self.given: dict[str, ModuleFile] = {}
+        self._trees = {release: trees.get(release) or ModuleTree(release, "", (), None) for release in releases}
+        self._outside: dict[str, dict[str, list[TreeModule]]] = {}
+        for release, tree in self._trees.items():
+            names = self._outside[release] = {}
+            for module in tree.outside:
+                names.setdefault(module.name, []).append(module)
 
-def by_name(name: str, releases: list[str], trees: ModuleTrees, judges: Judges) -> Row:
-    return Row(name, tuple(_cell(name, release, trees, judges) for release in releases))
+    def outside_names(self) -> list[str]:
+        """The names of all modules outside kernel/."""
+        return sorted({name for names in self._outside.values() for name in names})
 
+    def all_names(self) -> list[str]:
+        """The names of all modules, those that modules.dep lists and those outside kernel/."""
+        listed = {name for release in self.releases for name in self._listed(release)}
+        return sorted({*listed, *self.outside_names()})
 
-def _outside(trees: ModuleTrees, release: str) -> tuple[TreeModule, ...]:
-    tree = trees.get(release)
-    return () if tree is None else tree.outside
+    def _listed(self, release: str) -> Iterable[str]:
+        modprobe = self.modprobes.of(release)
+        return () if modprobe is None else modprobe.index.dep
 
+    def problems(self, release: str) -> tuple[str, ...]:
+        """What could not be looked at of a kernel's module directory."""
+        return self._trees[release].problems
 
-def _cell(name: str, release: str, trees: ModuleTrees, judges: Judges) -> Cell:
-    judge = judges.of(release)
-    tree = trees.get(release) or ModuleTree(release, "", (), None)
-    mine = [m for m in tree.outside if m.name == name]
-    dangling = [_dangling(m) for m in mine if m.dangling]
-    if judge is None:
-        return Cell(release, UNKNOWN, dangling[0]) if dangling else Cell(release, ABSENT)
-    judged = [judge.module(m.path, m.file) for m in mine if not m.dangling]
-    found = judge.file_of(name)
-    if found is not None:
-        chosen = judge.module(*found)
-        others = tuple(other for other in (*judged, *dangling) if other.path != chosen.path)
-        return Cell(release, chosen.verdict.outcome, chosen, others)
-    if name in judge.profile.builtin:
-        return Cell(release, BUILT_IN, None, tuple(dangling))
-    if dangling:
-        return Cell(release, FAILS, dangling[0], tuple(dangling[1:]))
-    return Cell(release, ABSENT)
+    @property
+    def incomplete(self) -> bool:
+        """Whether modules may be missing from the matrix."""
+        return any(tree.problems for tree in self._trees.values())
+
+    def tree(self, release: str) -> ModuleTree:
+        return self._trees[release]
+
+    def outside(self, release: str) -> tuple[TreeModule, ...]:
+        return self._trees[release].outside
+
+    def rows(self, names: Sequence[str], progress: Callable[[int, int], None] | None = None) -> list[Row]:
+        """A row for each name. Kernel by kernel, which reads each kernel's files once and in a go."""
+        cells: list[list[Cell]] = [[] for _ in names]
+        total = len(names) * len(self.releases)
+        for number, release in enumerate(self.releases):
+            for n, name in enumerate(names):
+                if progress is not None:
+                    progress(number * len(names) + n, total)
+                cells[n].append(self._cell(name, release))
+        return [Row(name, tuple(of)) for name, of in zip(names, cells)]
+
+    def _cell(self, name: str, release: str) -> Cell:
+        judge = self.judges.of(release)
+        mine = self._outside[release].get(name, [])
+        dangling = [_dangling(m) for m in mine if m.dangling]
+        if judge is None:
+            return Cell(release, ABSENT)
+        judged = [judge.module(m.path, m.file) for m in mine if not m.dangling]
+        found = judge.file_of(name)
+        if found is not None:
+            chosen = judge.module(*found)
+            others = tuple(other for other in (*judged, *dangling) if other.path != chosen.path)
+            return Cell(release, chosen.verdict.outcome, chosen, others, notes=tuple(self._notes(name, release)))
+        if name in judge.profile.builtin:
+            return Cell(release, BUILT_IN, None, tuple(dangling))
+        if dangling:
+            return Cell(release, FAILS, dangling[0], tuple(dangling[1:]))
+        return Cell(release, ABSENT)
+
+    def _notes(self, name: str, release: str) -> Iterable[str]:
+        modprobe = self.modprobes.of(release)
+        if modprobe is None:
+            return
+        if name not in modprobe.index.dep:
+            yield (
+                f"modules.dep of {release} does not list it: until `depmod {release}` has run, modprobe says "
+                f"`Module {name} not found`"
+            )
+        command = modprobe.config.command(name)
+        if command:
+            soft = modprobe.config.softdep(name)
+            if soft is not None and (soft.pre or soft.post):
+                yield f"modprobe.d: `install {name} {command}` is passed over, as a softdep line names the module too"
+            else:
+                yield f"modprobe.d: `install {name} {command}`: modprobe runs that instead of loading it"
+        if name in modprobe.config.blacklist:
+            yield f"modprobe.d: `blacklist {name}`: not loaded by an alias, only by its own name or as a dependency"
+
+    def file_row(self, path: str, source: Host) -> Row:
+        """A row for a module file of `source`: this host, or the running machine for a file that lies elsewhere.
+
+        Where a kernel's modprobe would find this very file it is judged so, else as if it were loaded by insmod.
+        """
+        real = source.resolve(path)
+        ours = source is self.host
+        module: ModuleFile | Verdict
+        try:
+            module = self.given[path] = read_module(source, real)
+        except BadModule as error:
+            module = refusal(error)
+        name = name_of(path) if isinstance(module, Verdict) else module.name
+        cells = [self._file_cell(path, real if ours else "", module, name, release) for release in self.releases]
+        return Row(name, tuple(cells), file=path)
+
+    def _file_cell(self, path: str, real: str, module: ModuleFile | Verdict, name: str, release: str) -> Cell:
+        judge = self.judges.of(release)
+        if judge is None:
+            why = Verdict(UNKNOWN, cannot_tell=(f"no files of kernel {release} to judge by",))
+            return Cell(release, UNKNOWN, JudgedModule(release, name, path, path, why), by_insmod=True)
+        mine = [m for m in self.outside(release) if real and (m.path == path or m.file == real)]
+        judged = None
+        if mine:
+            judged = judge.module(mine[0].path, mine[0].file)
+        elif real and self._in_kernel(real, release):
+            judged = judge.module(path, real)
+        if judged is not None:
+            return Cell(release, judged.verdict.outcome, judged, notes=tuple(self._notes(judged.name, release)))
+        if isinstance(module, Verdict):
+            judged = JudgedModule(release, name, path, path, module)
+        else:
+            judged = judge.insmod(module, path)
+        return Cell(release, judged.verdict.outcome, judged, by_insmod=True)
+
+    def _in_kernel(self, real: str, release: str) -> bool:
+        """Whether a file lies in the kernel's own directory."""
+        try:
+            base = self.host.resolve(self._trees[release].path) if self._trees[release].path else ""
+        except HostError:
+            base = ""
+        return bool(base) and real.startswith(f"{base}/kernel/")
 
 
 def _dangling(module: TreeModule) -> JudgedModule:
@@ -86,4 +208,4 @@ def _dangling(module: TreeModule) -> JudgedModule:
     return JudgedModule(module.release, module.name, module.path, module.target, verdict)
 
 
-__all__ = ["ABSENT", "BUILT_IN", "FAILS", "LOADS", "UNKNOWN", "Cell", "Row", "by_name", "out_of_tree"]
+__all__ = ["ABSENT", "BUILT_IN", "FAILS", "LOADS", "UNKNOWN", "Cell", "Matrix", "Row"]

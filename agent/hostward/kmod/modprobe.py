@@ -6,6 +6,7 @@ kmod_module_probe_insert_module), libkmod.c (the look-ups), shared/util.c (alias
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -221,16 +222,31 @@ class Action(NamedTuple):
     options: str = ""
 
 
-@dataclass(frozen=True)
 class ModuleIndex:
-    """What depmod wrote for one kernel. `dep` maps a name to its path below the tree and the paths of what it needs,
-    nearest first."""
+    """What depmod wrote for one kernel; `text` gives a file of its directory by name, "" where there is none.
 
-    dep: Mapping[str, tuple[str, tuple[str, ...]]]
-    builtin: frozenset[str]
-    aliases: Aliases
-    symbols: Aliases
-    builtin_aliases: Aliases
+    `dep` maps a module's name to its path below the tree and the paths of what it needs, nearest first. Aliases are
+    read when they are first asked for.
+    """
+
+    def __init__(
+        self, dep: Mapping[str, tuple[str, tuple[str, ...]]], builtin: frozenset[str], text: Callable[[str], str]
+    ) -> None:
+        self.dep = dep
+        self.builtin = builtin
+        self._text = text
+
+    @functools.cached_property
+    def aliases(self) -> Aliases:
+        return Aliases.parse(self._text("modules.alias"))
+
+    @functools.cached_property
+    def symbols(self) -> Aliases:
+        return Aliases.parse(self._text("modules.symbols"))
+
+    @functools.cached_property
+    def builtin_aliases(self) -> Aliases:
+        return Aliases.of_builtin(self._text("modules.builtin.modinfo"))
 
 
 class Modprobe:

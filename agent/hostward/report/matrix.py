@@ -21,10 +21,31 @@ class Column:
     marks: tuple[str, ...] = ()
 
 
+def lines(
+    rows: Sequence[Row], columns: Sequence[Column], paint: Paint, width: int, evidence_lines: int
+) -> Iterator[str]:
+    """The matrix and what it leaves to be said, without the summary; empty for no rows."""
+    if not rows:
+        return
+    yield from table(rows, columns, paint, width)
+    yield ""
+    said = False
+    for part in (causes(rows, paint, evidence_lines), asides(rows, paint)):
+        for line in part:
+            said = True
+            yield line
+    if said:
+        yield ""
+
+
+def problem(text: str, paint: Paint) -> str:
+    return f"{paint('could not look at', 'skip')} {safe(text)}"
+
+
 def table(rows: Sequence[Row], columns: Sequence[Column], paint: Paint, width: int) -> Iterator[str]:
     """The aligned matrix. Where the releases would not fit into `width` columns of text, they are numbered and a
     legend stands in front."""
-    names = [safe(row.file or row.name) for row in rows]
+    names = [safe(row.title) for row in rows]
     first = max(map(len, ["module", *names]))
     heads = [safe(column.release) for column in columns]
     marks = [", ".join(column.marks) for column in columns]
@@ -66,7 +87,7 @@ def _cause(row: Row, cell: Cell, paint: Paint, most: int) -> Iterator[str]:
     phrase = ""
     if judged is not None and judged.verdict.reasons:
         phrase = f": {because(judged)}"
-    head = f"{row.file or row.name} on {cell.release}: "
+    head = f"{row.title} on {cell.release}: "
     yield f"{safe(head)}{paint(cell.word, _COLOURS[cell.state])}{safe(phrase)}"
     if judged is None:
         return
@@ -78,6 +99,28 @@ def _cause(row: Row, cell: Cell, paint: Paint, most: int) -> Iterator[str]:
         yield f"    {paint(safe(line), 'dim')}"
     if len(lines) > most + 2:
         yield paint(f"    ... and {len(lines) - most - 1} more lines (--explain and --format json have all)", "dim")
+
+
+def asides(rows: Sequence[Row], paint: Paint) -> Iterator[str]:
+    """What besides the kernels' rules bears on it: what a word was taken for, notes, files that are passed over."""
+    by_word: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.how not in ("", "name", "file", "built-in"):
+            by_word.setdefault((row.asked, row.how), []).append(row.name)
+    for (word, how), names in by_word.items():
+        yield safe(f"{word} ({how}): {', '.join(names)}")
+    for row in rows:
+        same: dict[str, list[str]] = {}
+        for cell in row.cells:
+            for note in (*cell.notes, *(f"{other.path} is passed over for {_path(cell)}" for other in cell.others)):
+                same.setdefault(note, []).append(cell.release)
+        for note, releases in same.items():
+            on = "" if len(releases) == len(row.cells) or releases[0] in note else f" on {', '.join(releases)}"
+            yield f"{safe(row.title)}{safe(on)}: {safe(note)}"
+
+
+def _path(cell: Cell) -> str:
+    return cell.judged.path if cell.judged is not None else "the one built in"
 
 
 def reason_lines(reason: Reason) -> Iterator[str]:
@@ -108,5 +151,7 @@ def summary(rows: Sequence[Row], kernels: int) -> str:
     words = {LOADS: ("loads", "load"), FAILS: ("fails", "fail"), UNKNOWN: ("can't be told", "can't be told")}
     words[BUILT_IN] = ("is built in", "are built in")
     parts = [f"{n} {words[state][n != 1]}" for state, n in tally.items() if n or state == LOADS]
+    if not rows:
+        return "no module lies outside the kernels' own trees"
     total = f"{len(rows)} module{'s' * (len(rows) != 1)} on {kernels} kernel{'s' * (kernels != 1)}"
     return f"{total}: {', '.join(parts)}"

@@ -16,7 +16,7 @@ import pytest
 from hostward.config import Config
 from hostward.engine import Engine
 from hostward.host import Host
-from hostward.kmod.modprobe import Aliases, Modprobe, ModuleIndex, fits, normalized, parse_modprobe_conf
+from hostward.kmod.modprobe import Modprobe, ModuleIndex, fits, normalized, parse_modprobe_conf
 from tests.lab import debs
 from tests.lab.debs import NotAtHand
 
@@ -176,7 +176,6 @@ def test_brackets_keep_their_dashes() -> None:
 def test_softdeps_that_chase_each_other_come_to_an_end() -> None:
     lines = "".join(f"softdep m{n} pre: m{n + 1} m{n // 2}\n" for n in range(5000))
     config = parse_modprobe_conf([("a.conf", lines)])
-    none = Aliases(())
     dep = {f"m{n}": (f"kernel/m{n}.ko", (f"kernel/m{n + 2}.ko",)) for n in range(5000)}
-    index = ModuleIndex(dep, frozenset(), none, none, none)
+    index = ModuleIndex(dep, frozenset(), lambda name: "")
     assert len(Modprobe(index, config, lambda path: path.rpartition("/")[2][:-3]).actions("m0")) < 1000
