@@ -10,14 +10,18 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 #: The file that observes each fact, so that a run loads only the files of the facts it asks for.
 HOMES = {
+    "AdjtimeFile": "clock_kernel",
     "Boot": "boot",
     "ClockServices": "clock_services",
+    "ClockSetAtBoot": "clock_boot",
+    "ClockSource": "clock_kernel",
     "CpuVirtualization": "cpu",
     "EarlyBoot": "early_boot",
     "InitSystem": "init_system",
     "InitramfsFiles": "initramfs_files",
     "InitramfsModules": "initramfs",
     "Judges": "verdicts",
+    "KernelClock": "clock_kernel",
     "KernelProfiles": "kernel_profiles",
     "Kernels": "kernels",
     "KnownIssues": "known_issues",
@@ -33,7 +37,9 @@ HOMES = {
     "NextModules": "next_modules",
     "OperatingSystem": "operating_system",
     "Packages": "packages",
+    "PtpReading": "clock_kernel",
     "RtcMode": "clock_services",
+    "RtcReading": "clock_kernel",
     "RunningKernel": "kernels",
     "SearchOrder": "verdicts",
     "Units": "units",
