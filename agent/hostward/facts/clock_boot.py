@@ -36,7 +36,7 @@ _SAYINGS = (
 _HWCLOCK_RAN = r"^(?:Started|Finished) "
 #: The first line of a boot's kernel log; without it the journal's start of this boot is lost.
 _FIRST = "Linux version "
-_FIELDS = "MESSAGE,SYSLOG_IDENTIFIER,UNIT,_PID,_TRANSPORT"
+_FIELDS = "MESSAGE,SYSLOG_IDENTIFIER,UNIT,_SOURCE_MONOTONIC_TIMESTAMP"
 _SETTINGS_MAX = 200
 
 
@@ -119,7 +119,7 @@ def read(lines: Iterable[str], hwclock_units: frozenset[str] = frozenset(("hwclo
     for line in lines:
         try:
             entry = json.loads(line)
-            at_s = int(entry["__MONOTONIC_TIMESTAMP"]) / 1e6
+            at_s = int(entry.get("_SOURCE_MONOTONIC_TIMESTAMP") or entry["__MONOTONIC_TIMESTAMP"]) / 1e6
         except (ValueError, KeyError, TypeError):
             continue  # the last line of an output that was cut
         any_line = True
