@@ -21,6 +21,8 @@ HOMES = {
     "InitramfsFiles": "initramfs_files",
     "InitramfsModules": "initramfs",
     "Judges": "verdicts",
+    "KeeperConfigs": "keeper_config",
+    "KeeperStates": "keepers",
     "KernelClock": "clock_kernel",
     "KernelProfiles": "kernel_profiles",
     "Kernels": "kernels",
