@@ -129,12 +129,15 @@ def _source(row: list[str], letters: dict[str, str]) -> SourceState:
 def _refused(rows: list[list[str]]) -> dict[str, bool]:
     """The NTP sources whose answers come and are all refused, and whether for not being synchronised themselves.
 
-    In a row of ntpdata field 5 is the leap, 31 to 33 count packets received, valid and good.
+    In a row of ntpdata field 5 is the leap, 31 to 33 count packets received, valid and good; 4.0 has no last one.
     """
     found = {}
     for row in rows:
-        if len(row) >= 34 and whole(row[31]) and whole(row[33]) == 0:
-            found[row[0]] = row[5] == "Not synchronised"
+        if len(row) < 33 or not whole(row[31]):
+            continue
+        unsynchronised = row[5] == "Not synchronised"
+        if unsynchronised or (len(row) > 33 and whole(row[33]) == 0):
+            found[row[0]] = unsynchronised
     return found
 
 
