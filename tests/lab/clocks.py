@@ -94,7 +94,7 @@ class ClockedGuest(Guest):
         self._lines.readline()
         self._ask("qmp_capabilities")
         self.must(
-            "modprobe virtio_net; n=$(basename $(dirname /sys/class/net/e*/address | head -1));"
+            "modprobe virtio_net; udevadm settle; n=$(basename $(dirname /sys/class/net/e*/address | head -1));"
             " ip link set $n up && ip addr add 10.0.2.15/24 dev $n"
         )
 
@@ -145,6 +145,9 @@ class ClockedGuest(Guest):
         assert done.status == 0, done.stderr
         ahead, bound = json.loads(done.stdout)
         return Truth(ahead, bound)
+
+    def __enter__(self) -> ClockedGuest:
+        return self
 
     def close(self) -> None:
         super().close()

@@ -120,7 +120,7 @@ def read(lines: Iterable[str], hwclock_units: frozenset[str] = frozenset(("hwclo
         try:
             entry = json.loads(line)
             at_s = int(entry.get("_SOURCE_MONOTONIC_TIMESTAMP") or entry["__MONOTONIC_TIMESTAMP"]) / 1e6
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             continue  # the last line of an output that was cut
         any_line = True
         message, identifier = entry.get("MESSAGE"), entry.get("SYSLOG_IDENTIFIER")
@@ -131,9 +131,7 @@ def read(lines: Iterable[str], hwclock_units: frozenset[str] = frozenset(("hwclo
         if len(settings) < _SETTINGS_MAX:
             settings += list(_settings(message, identifier, entry.get("UNIT"), at_s, hwclock_units))
     if not any_line:
-        raise Unavailable(
-            "the journal has no line of this boot that this user may read (it is kept only since the last rotation)"
-        )
+        raise Unavailable("the journal has no line of this boot's start: rotated away, or not for this user to read")
     return ClockSetAtBoot(tuple(sorted(settings, key=lambda setting: setting.at_s)), complete)
 
 
