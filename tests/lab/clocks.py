@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import calendar
 import json
+import shutil
 import socket
+import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from tests.lab.debs import Kernel, NotAtHand
 from tests.lab.machine import Content, Guest
 
 HOST = "10.0.2.2"  # this machine, as QEMU's user network has it
@@ -50,6 +54,22 @@ if len(sys.argv) > 3:
 trip, ahead = measure()
 print(json.dumps([ahead / 1e9, trip / 2e9]))
 """
+
+
+def ptp_module(kernel: Kernel) -> bytes:
+    """modules/labptp.c, compiled for a kernel: a PTP clock that is a known time ahead.  Raises NotAtHand."""
+    for program in ("make", "gcc", "strip"):
+        if shutil.which(program) is None:
+            raise NotAtHand(f"{program} is not installed: the lab's PTP clock can't be built")
+    with tempfile.TemporaryDirectory(prefix="hostward-ptp-") as work:
+        shutil.copy(Path(__file__).parent / "modules" / "labptp.c", work)
+        (Path(work) / "Kbuild").write_text("obj-m := labptp.o\n")
+        argv = ["make", "-s", "-C", str(kernel.headers), f"M={work}", "modules"]
+        done = subprocess.run(argv, capture_output=True, text=True)
+        if done.returncode:
+            raise NotAtHand(f"the lab's PTP clock can't be built for {kernel.release}: {done.stderr.strip()[-300:]}")
+        subprocess.run(["strip", "--strip-debug", f"{work}/labptp.ko"], check=True)
+        return (Path(work) / "labptp.ko").read_bytes()
 
 
 @dataclass(frozen=True)

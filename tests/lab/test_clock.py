@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.clocks import ClockedGuest
+from tests.lab.clocks import ClockedGuest, ptp_module
 from tests.lab.machine import Link
 from tests.lab.test_first_path import HWCLOCK_UNIT
 
@@ -193,6 +194,67 @@ def test_the_clock_source_and_what_became_of_the_tsc(wrong: ClockedGuest) -> Non
 def test_no_hypervisor_clock_under_emulation(wrong: ClockedGuest) -> None:
     said = fact(wrong, "PtpReading")["unavailable"]
     assert said == "no PTP clock of a hypervisor: /sys/class/ptp has none"
+
+
+PTP = """
+import sys
+sys.path.insert(0, "/usr/lib/hostward")
+from hostward.host import ptp
+read = ptp.read("/dev/ptp0")
+print(read.by, read.offset_s, read.bound_s)
+"""
+
+
+@on_one
+@pytest.mark.parametrize(
+    ("ways", "by", "bound_s"),
+    [(2, "PTP_SYS_OFFSET_PRECISE", 1.1e-6), (1, "PTP_SYS_OFFSET_EXTENDED", 200e-6), (0, "PTP_SYS_OFFSET", 200e-6)],
+)
+def test_a_hypervisors_clock_of_a_known_offset(wrong: ClockedGuest, ways: int, by: str, bound_s: float) -> None:
+    """A PTP clock that a module of the lab keeps 1.75 s ahead, and that knows each way of being asked in turn."""
+    module = base64.b64encode(ptp_module(wrong.kernel)).decode()
+    script = "import base64, sys; open('/lab/labptp.ko', 'wb').write(base64.b64decode(sys.argv[1]))"
+    assert wrong.argv("python3", "-c", script, module).status == 0
+    wrong.must(f"dmesg --clear; insmod /lab/labptp.ko ahead_ns=1750000000 ways={ways}; udevadm settle")
+    try:
+        read = fact(wrong, "PtpReading")
+        print(f"\n{by}: {read['offset_s']:+.9f} s +-{read['uncertainty_s'] * 1e6:.1f} us")
+        assert (read["device"], read["clock_name"], read["by"]) == ("/dev/ptp0", "KVM virtual PTP", by)
+        assert read["offset_s"] == pytest.approx(-1.75, abs=read["uncertainty_s"] + 1e-7)
+        assert read["uncertainty_s"] <= bound_s
+        refused = wrong.must(
+            "setpriv --reuid=65534 --regid=65534 --clear-groups hostward facts PtpReading --format json"
+        )
+        assert "permission denied" in json.loads(refused)["facts"]["PtpReading"]["unavailable"]
+        assert "somebody" not in wrong.must("dmesg")
+    finally:
+        wrong.must("rmmod labptp")
+
+
+@on_one
+def test_a_network_cards_clock_is_not_the_hypervisors(wrong: ClockedGuest) -> None:
+    wrong.must("test -e /lab/labptp.ko && insmod /lab/labptp.ko name=52:54:00:12:34:56")
+    try:
+        said = fact(wrong, "PtpReading")["unavailable"]
+        assert said == "no PTP clock of a hypervisor: ptp0 is '52:54:00:12:34:56'"
+    finally:
+        wrong.must("rmmod labptp")
+
+
+@on_one
+def test_the_device_tells_the_same_as_sysfs(wrong: ClockedGuest) -> None:
+    """Kernels without the class in sysfs have the ioctl alone."""
+    script = (
+        "import sys; sys.path.insert(0, '/usr/lib/hostward'); from hostward.host.rtc import Rtc\n"
+        "for sys_, device in (('/sys/class/rtc/rtc0', '/none'), ('/none', '/dev/rtc0')):\n"
+        "    with Rtc(sys_, device) as rtc:\n"
+        "        read = rtc.turn(); print(read.shown_s - read.at.realtime_ns / 1e9, read.bound_s)\n"
+    )
+    (sysfs, one), (device, other) = (
+        map(float, line.split()) for line in wrong.must(f'python3 -c "{script}"').splitlines()
+    )
+    assert abs(sysfs - device) <= one + other
+    assert max(one, other) < WITHIN_S
 
 
 @on_one
