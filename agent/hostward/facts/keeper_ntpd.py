@@ -49,6 +49,8 @@ _FLASH = {
     0x1000: "does not answer",
 }
 _UNSYNCHRONISED_FLASH = 0x0020
+_LOCAL = "127.127.1."
+_IS_LOCAL = "is the driver of the undisciplined local clock"
 
 
 def ask(keeper: str) -> KeeperState:
@@ -94,9 +96,8 @@ def parse(system: bytes, words: Mapping[int, int], peers: Mapping[int, bytes], k
     if leap == 3 or stratum >= 16 or chosen is None:
         why, detail = _why_not(sources)
         return replace(state, synchronised=False, why_not=why, detail=detail)
-    if chosen.address.startswith("127.127.1."):
-        detail = f"{chosen.address} is the driver of the undisciplined local clock"
-        return replace(state, synchronised=False, why_not=OWN_CLOCK, detail=detail)
+    if chosen.address.startswith(_LOCAL):
+        return replace(state, synchronised=False, why_not=OWN_CLOCK, detail=f"{chosen.address} {_IS_LOCAL}")
     distance = added(number(ours.get("rootdelay", ""), 0.5e-3), number(ours.get("rootdisp", ""), 1e-3))
     return replace(
         state,
@@ -117,6 +118,8 @@ def _why_not(sources: tuple[SourceState, ...]) -> tuple[str, str]:
     real = [source for source in sources if source.kind != "pool"]
     if sources and not real:
         return WAITING, f"no server of {', '.join(source.address for source in sources[:5])} has been found yet"
+    if real and all(source.address.startswith(_LOCAL) for source in real):
+        return OWN_CLOCK, f"{real[0].address} {_IS_LOCAL}"
     why, detail = why_none(real)
     heard = [source for source in real if source.reach]
     asleep = [source for source in real if source.why_not == _FLASH[_UNSYNCHRONISED_FLASH]]

@@ -1,7 +1,8 @@
 """Recorded output of real keepers: tests/recordings/keepers/DAEMON_VERSION_CASE.KIND, of Debian 11, 12 and 13.
 
-The sources were servers with a known error: 10.9.0.1 exact (stratum 1), .2 1 ms ahead, .3 0.5 ms ahead, .4 5 s ahead,
-.5 5 s behind, .6 where nothing listens, .7 one that says it is not synchronised, .8 11 s ahead, .9 exact until it stopped.
+The sources were servers with a known error: 10.9.0.1 exact (stratum 1), .2 1 ms ahead, .3 0.5 ms ahead, .4 5 s
+ahead, .5 5 s behind, .6 where nothing listens, .7 one that says it is not synchronised, .8 11 s ahead, .9 exact
+until it stopped.
 Beside each answer is what the daemon's own tool printed for eyes at the same time (KIND "said").
 """
 
