@@ -72,7 +72,9 @@ def parse(text: str, keeper: str = "chronyd") -> KeeperState:
         return KeeperState(keeper, None, why_not=SILENT, detail=first[:200], asked_by="chronyc")
     letters = {row[1]: row[0] for row in rows if 15 <= len(row) <= 24 and len(row[0]) == 1}
     sources = tuple(_source(row, letters) for row in rows if len(row) == 10 and row[0] in _KINDS)
-    activity = next((row for row in rows if len(row) == 5 and all(field.isdigit() for field in row)), None)
+    activity = next(
+        (row for row in rows if len(row) == 5 and all(re.fullmatch("[0-9]{1,9}", field) for field in row)), None
+    )
     id, address, stratum, _, slow, _, _, frequency, _, skew, delay, dispersion, _, leap = tracking
     state = KeeperState(keeper, False, leap=_LEAPS.get(leap, "unsynchronised"), sources=sources, asked_by="chronyc")
     if id == _LOCAL:
@@ -142,7 +144,7 @@ def _refused(rows: list[list[str]]) -> dict[str, bool]:
 
 
 def _why_not(sources: tuple[SourceState, ...], activity: list[str] | None, refused: dict[str, bool]) -> tuple[str, str]:
-    online, offline, bursting, _, unknown = (int(field[:9]) for field in activity or ["1", "0", "0", "0", "0"])
+    online, offline, bursting, _, unknown = (int(field) for field in activity or ["1", "0", "0", "0", "0"])
     if not sources and unknown:
         return UNRESOLVED, f"{unknown} of the configured names have no address yet"
     if not sources:
