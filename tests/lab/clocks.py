@@ -11,6 +11,7 @@ import calendar
 import json
 import shutil
 import socket
+import struct
 import subprocess
 import tempfile
 import threading
@@ -23,6 +24,7 @@ from tests.lab.debs import Kernel, NotAtHand
 from tests.lab.machine import Content, Guest
 
 HOST = "10.0.2.2"  # this machine, as QEMU's user network has it
+_NTP_EPOCH = 2_208_988_800  # seconds from 1900 to 1970
 #: Run inside: exchanges stamps with the host, sets the clock right if asked, prints guest minus host and half the trip.
 EXCHANGE = r"""
 import json, socket, struct, sys, time
@@ -119,11 +121,17 @@ class ClockedGuest(Guest):
         )
 
     def _answer(self) -> None:
-        """Sends each request back with this machine's time."""
+        """Sends each request back with this machine's time; to NTP's (RFC 5905) it answers as a server of stratum 1."""
         while True:
             try:
-                data, sender = self._answering.recvfrom(16)
-                self._answering.sendto(data + time.time_ns().to_bytes(8, "big"), sender)
+                data, sender = self._answering.recvfrom(512)
+                now = time.time_ns()
+                if len(data) >= 48:
+                    stamp = ((now // 10**9 + _NTP_EPOCH) << 32 | (now % 10**9 << 32) // 10**9).to_bytes(8, "big")
+                    head = struct.pack("!BBBbII4s", data[0] & 0x38 | 4, 1, data[2], -20, 66, 66, b"LAB\0")
+                    self._answering.sendto(head + stamp + data[40:48] + stamp + stamp, sender)
+                    continue
+                self._answering.sendto(data + now.to_bytes(8, "big"), sender)
             except OSError:
                 return
 

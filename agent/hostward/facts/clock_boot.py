@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from hostward.facts import fact
 from hostward.facts.boot import Boot
+from hostward.facts.clock_kernel import of_a_running_machine
 from hostward.facts.clock_services import ClockServices
 from hostward.host import Host
-from hostward.model import NotApplicable, Unavailable
+from hostward.model import Unavailable
 
 #: (identifier, what it says, from where the time came).  A group named `step` is the step in seconds.
 #: Sources: drivers/rtc/class.c (rtc_hctosys); systemd's src/shared/clock-warp.c, src/core/main.c,
@@ -76,10 +77,7 @@ class ClockSetAtBoot:
 @fact
 def clock_set_at_boot(host: Host, boot: Boot | Unavailable, services: ClockServices | Unavailable) -> ClockSetAtBoot:
     """Raises NotApplicable under a root and in a container, Unavailable where the journal can't be read."""
-    if not host.live:
-        raise NotApplicable("this tree is not running: nothing set its clock")
-    if not isinstance(boot, Unavailable) and boot.container:
-        raise NotApplicable(f"a container ({boot.container}) has no clock of its own: its host is to be asked")
+    of_a_running_machine(host, boot)
     units = _hwclock_units(services)
     return read(_journal(host, units), units)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hostward.facts import fact
 from hostward.facts.boot import Boot
-from hostward.facts.clock_services import RtcMode
+from hostward.facts.clock_services import RtcMode, not_in_a_container
 from hostward.host import Host, HostError, Missing
 from hostward.model import NotApplicable, Unavailable
 
@@ -20,7 +20,7 @@ _STATUS = (
 )
 _STATES = ("TIME_OK", "TIME_INS", "TIME_DEL", "TIME_OOP", "TIME_WAIT", "TIME_ERROR")
 _SOURCES = "/sys/devices/system/clocksource/clocksource0"
-#: How the drivers of hypervisors' clocks name them in clock_name (drivers/ptp/ptp_{kvm_common,vmw,s390}.c,
+#: How the drivers of hypervisors' clocks name them in clock_name (drivers/ptp/ptp_{kvm_common,vmw}.c,
 #: drivers/hv/hv_util.c, drivers/net/ethernet/amazon/ena).
 _HYPERVISORS = ("KVM virtual PTP", "hyperv", "ptp_vmw", "ena-ptp")
 _DEVICES_MAX = 64
@@ -105,17 +105,17 @@ class AdjtimeFile:
     last_calibrated_s: int
 
 
-def _of_a_running_machine(host: Host, boot: Boot | Unavailable) -> None:
+def of_a_running_machine(host: Host, boot: Boot | Unavailable) -> None:
+    """Raises NotApplicable under a root and in a container, neither of which has a clock."""
     if not host.live:
         raise NotApplicable("this tree is not running, so it has no clock")
-    if not isinstance(boot, Unavailable) and boot.container:
-        raise NotApplicable(f"a container ({boot.container}) has no clock of its own: its host is to be asked")
+    not_in_a_container(boot)
 
 
 @fact
 def kernel_clock(host: Host, boot: Boot | Unavailable) -> KernelClock:
     """Raises NotApplicable under a root and in a container."""
-    _of_a_running_machine(host, boot)
+    of_a_running_machine(host, boot)
     from hostward.host.clock import adjtimex, user_hz
 
     timex = adjtimex()
@@ -139,7 +139,7 @@ def kernel_clock(host: Host, boot: Boot | Unavailable) -> KernelClock:
 @fact
 def clock_source(host: Host, boot: Boot | Unavailable) -> ClockSource:
     """Raises NotApplicable under a root and in a container, Missing on kernels before 2.6.16."""
-    _of_a_running_machine(host, boot)
+    of_a_running_machine(host, boot)
     current = host.text(f"{_SOURCES}/current_clocksource", 4096).strip()
     path = f"{_SOURCES}/available_clocksource"
     available = tuple(host.text(path, 4096).split())
@@ -171,7 +171,7 @@ def rtc_reading(host: Host, boot: Boot | Unavailable, mode: RtcMode) -> RtcReadi
 
     Raises NotApplicable under a root, in a container and where there is no RTC; HostError where it can't be read.
     """
-    _of_a_running_machine(host, boot)
+    of_a_running_machine(host, boot)
     from hostward.host.clock import as_utc
     from hostward.host.rtc import Rtc
 
@@ -217,7 +217,7 @@ def _zone(host: Host) -> bytes:
 @fact
 def ptp_reading(host: Host, boot: Boot | Unavailable) -> PtpReading:
     """Raises NotApplicable under a root, in a container, and where no PTP clock is a hypervisor's."""
-    _of_a_running_machine(host, boot)
+    of_a_running_machine(host, boot)
     from hostward.host.ptp import read
 
     try:
@@ -238,8 +238,7 @@ def ptp_reading(host: Host, boot: Boot | Unavailable) -> PtpReading:
 @fact
 def adjtime_file(host: Host, boot: Boot | Unavailable) -> AdjtimeFile:
     """Raises NotApplicable in a container and where there is no such file, Unavailable for one hwclock can't read."""
-    if host.live:
-        _of_a_running_machine(host, boot)
+    not_in_a_container(boot)
     path = "/etc/adjtime"
     try:
         lines = host.text(path, 64 << 10).splitlines()

@@ -90,7 +90,7 @@ def clock_services(
     boot: Boot | Unavailable,
 ) -> ClockServices:
     """Raises NotApplicable in a container, whose clock is its host's."""
-    _not_in_a_container(boot)
+    not_in_a_container(boot)
     known = None if isinstance(units, Unavailable) else units
     if host.live and known is not None and not known.live:
         raise Unavailable(f"systemd can't be asked which services run: {known.why_not_live}")
@@ -114,7 +114,8 @@ def clock_services(
     )
 
 
-def _not_in_a_container(boot: Boot | Unavailable) -> None:
+def not_in_a_container(boot: Boot | Unavailable) -> None:
+    """Raises NotApplicable in a container."""
     if not isinstance(boot, Unavailable) and boot.container:
         raise NotApplicable(f"a container ({boot.container}) has no clock of its own: its host is to be asked")
 
@@ -228,7 +229,7 @@ def rtc_mode(host: Host, boot: Boot | Unavailable) -> RtcMode:
     Debian's default/rcS, OpenRC's conf.d/hwclock.  Without any the RTC is taken to keep UTC.
     Raises NotApplicable in a container.
     """
-    _not_in_a_container(boot)
+    not_in_a_container(boot)
     for path, pattern, local in (
         ("/etc/sysconfig/clock", r"UTC=[\"']?(\w+)[\"']?", ("no", "false", "0")),
         ("/etc/conf.d/hwclock", r"clock=[\"']?(\w+)[\"']?", ("local",)),
