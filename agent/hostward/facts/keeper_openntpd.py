@@ -11,7 +11,7 @@ from hostward.facts.keeper_state import (
     SILENT,
     UNREACHABLE,
     UNREACHED,
-    UNSELECTABLE,
+    UNUSED,
     WAITING,
     KeeperState,
     SourceState,
@@ -23,8 +23,6 @@ from hostward.facts.keeper_state import (
 from hostward.host import Host
 
 ASK = ("ntpctl", "-s", "all")
-#: A source is trusted from this level on, and comes to it by answering (ntpd.h, TRUSTLEVEL_BADPEER).
-_TRUST_MIN = 6
 _STATUS = re.compile(r"(?:(\d+)/(\d+) peers valid, )?.*?clock (synced|unsynced)(?:, stratum (\d+))?")
 _ROW = re.compile(r"\s+(\*?)\s+(\d+)\s+(\d+)\s+(\S+)\s+(\S+)\s+(\S+)\s+(.*)$")
 _TIMES = re.compile(r"(-?[\d.]+)ms\s+([\d.]+)ms\s+([\d.]+)ms")
@@ -47,7 +45,7 @@ def parse(text: str, keeper: str = "openntpd") -> KeeperState:
     synced = status is not None and status.group(3) == "synced"
     chosen = next((source for source in sources if source.selection == SELECTED), None)
     if not synced:
-        why, detail = _why_not(sources, status is not None and bool(status.group(1)))
+        why, detail = _why_not(sources)
         unsynced = "unsynchronised"
         return KeeperState(keeper, False, leap=unsynced, sources=sources, why_not=why, detail=detail, asked_by="ntpctl")
     return KeeperState(
@@ -82,13 +80,12 @@ def _source(name: str, kind: str, row: re.Match[str]) -> SourceState:
     star, _, trust, stratum, _, poll, rest = row.groups()
     times = _TIMES.match(rest)
     level = int(trust[:9])
-    why = "" if times and level >= _TRUST_MIN else f"trust level {level}, below {_TRUST_MIN}"
-    if not times:
-        why = "does not answer"
+    answered = times is not None or stratum != "-"
+    why = "" if times else f"not valid yet, at trust level {level}" if answered else "does not answer"
     return SourceState(
         name,
         kind,
-        SELECTED if star else UNREACHED if not times else CANDIDATE,
+        SELECTED if star else CANDIDATE if times else UNUSED if answered else UNREACHED,
         whole(stratum, most=16),
         None,
         number(poll.rstrip("s")),
@@ -99,15 +96,12 @@ def _source(name: str, kind: str, row: re.Match[str]) -> SourceState:
     )
 
 
-def _why_not(sources: tuple[SourceState, ...], counted: bool) -> tuple[str, str]:
-    names = ", ".join(source.address for source in sources[:5])
+def _why_not(sources: tuple[SourceState, ...]) -> tuple[str, str]:
     if not sources:
         return NO_SOURCE, ""
     heard = [source for source in sources if source.selection != UNREACHED]
     if not heard:
-        return UNREACHABLE, f"none of {names} answers"
-    if any(source.selection == SELECTED for source in heard):
-        return WAITING, "a source is chosen, and the clock is still being brought to it"
-    if counted and all(source.why_not for source in heard):
-        return WAITING, "; ".join(f"{source.address}: {source.why_not}" for source in heard[:5])
-    return UNSELECTABLE, f"{names} answer, and none is chosen"
+        return UNREACHABLE, f"none of {', '.join(source.address for source in sources[:5])} answers"
+    # It calls the clock synced once what it adjusts by has become small (ntpd(8)), however many are valid before.
+    said = [f"{source.address}: {source.why_not or 'valid'}" for source in heard[:5]]
+    return WAITING, "; ".join(said)
