@@ -24,13 +24,11 @@ RTC_RD_TIME = number(READ, "p", 0x09, 36)
 _TM = struct.Struct("9i")
 
 SECOND = 1_000_000_000
-_COARSE_S = 0.03
-_FINE_S = 0.001
+_COARSE = 30_000_000
+_FINE = 1_000_000
 #: A bound that is narrow enough, in ns; else the next turn is tried too.
 _GOOD = 3_000_000
-_TURNS_MAX = 3
-#: What the two clocks may part by in one second: 500 ppm.
-_SLACK = 500_000
+_TURNS_MAX = 4
 #: No turn within this: the clock stands still.
 _STILL = 1_500_000_000
 
@@ -100,26 +98,31 @@ class Rtc:
         return RtcTime(self.device, shown + 0.5, at, bound / SECOND)
 
     def turn(self) -> RtcTime:
-        """Read at the turn of its second.  Sleeps one to two seconds, up to four on a busy machine.
+        """Read at the turn of its second.  Sleeps one to two seconds, up to five on a busy machine.
 
         Raises HostError as `seconds` does, where the clock stands still, and where someone set it meanwhile.
         """
-        second, low, high = self._first_turn()
+        low = raw_ns()
+        second, low, high = self._change(self.seconds(), low, 0, _COARSE)
         for _ in range(_TURNS_MAX):
             if high - low <= _GOOD:
                 break
-            second, low, high = self._next_turn(second, low, high)
+            step = max(_FINE, (high - low) // 32)
+            second, low, high = self._change(second, low, low + SECOND - 2 * _FINE, step)
         at = now()
         middle = (low + high) // 2
         there = Instant(at.realtime_at(middle), middle, at.bound_ns)
         return RtcTime(self.device, float(second), there, ((high - low + 1) // 2 + at.bound_ns) / SECOND)
 
-    def _first_turn(self) -> tuple[int, int, int]:
-        """(new second, after when, before when it came), on CLOCK_MONOTONIC_RAW in ns."""
-        begun = low = raw_ns()
-        old = self.seconds()
+    def _change(self, old: int, low: int, begin: int, step: int) -> tuple[int, int, int]:
+        """Looks every `step` from `begin` on until it shows another second than `old`, which it did after `low`.
+
+        Returns that second, and between which instants it came, by what was seen alone: when it was expected says
+        nothing after a pause of the machine.  Instants are of CLOCK_MONOTONIC_RAW, all in ns.
+        """
+        time.sleep(max(0, begin - raw_ns()) / SECOND)
+        begun = raw_ns()
         while True:
-            time.sleep(_COARSE_S)
             before = raw_ns()
             shown = self.seconds()
             after = raw_ns()
@@ -128,22 +131,7 @@ class Rtc:
             if after - begun > _STILL:
                 raise HostError(self.device, f"the clock stands still: no turn of its second in {_STILL / SECOND:g} s")
             low = before
-
-    def _next_turn(self, second: int, low: int, high: int) -> tuple[int, int, int]:
-        """The turn after one that came between `low` and `high`."""
-        low, high = low + SECOND - _SLACK, high + SECOND + _SLACK
-        time.sleep(max(0, low - raw_ns()) / SECOND)
-        while True:
-            before = raw_ns()
-            shown = self.seconds()
-            after = raw_ns()
-            if shown != second:
-                # On a machine that was stopped for seconds the turn is long past, and so is this series.
-                return self._one_later(second, shown), low, min(high, after)
-            if after > high + _STILL:
-                raise HostError(self.device, "the clock stopped while it was read")
-            low = max(low, before)
-            time.sleep(_FINE_S)
+            time.sleep(step / SECOND)
 
     def _one_later(self, old: int, new: int) -> int:
         if new != old + 1:
