@@ -168,7 +168,7 @@ def test_what_it_claims_holds_on_a_machine_that_sleeps_too_long(
 
     def late(seconds: float) -> None:
         number = next(calls)
-        sleep(seconds + (0.35 if number % 7 == 3 or 0.9 < seconds else 0.0))
+        sleep(seconds + (0.35 if number % 7 == 3 or seconds > 0.9 else 0.0))
 
     monkeypatch.setattr(time, "sleep", late)
     with rtc.Rtc(turning(1.7), "/dev/null") as clockwork:
