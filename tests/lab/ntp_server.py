@@ -23,10 +23,10 @@ def stamp(seconds: float) -> bytes:
 def main(arguments: list[str]) -> None:
     served = {}
     for argument in arguments:
-        address, offset, stratum, leap = argument.split(":")
+        address, *errors = argument.split(":")
         line = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         line.bind((address, 123))
-        served[line] = (float(offset), int(stratum), int(leap))
+        served[line] = (float(errors[0]), int(errors[1]), int(errors[2]))
     while True:
         for line in select.select(list(served), [], [])[0]:
             request, sender = line.recvfrom(512)

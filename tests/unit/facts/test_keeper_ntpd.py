@@ -117,7 +117,8 @@ def test_any_value_can_be_garbage(whole: tuple[bytes, bytes, dict[int, bytes]], 
         names = data.draw(st.lists(st.sampled_from(re.findall(rb"(\w+)=", text)), max_size=4))
         for name in names:
             value = data.draw(GARBAGE | st.binary(max_size=6))
-            text = re.sub(rb"\b" + name + rb"=[^,]*", lambda _, n=name, v=value: n + b"=" + v, text, count=1)
+            before, equals, after = text.partition(name + b"=")
+            text = before + equals + value + after[after.find(b",") :]
         return text
 
     parse(spoilt(system), associations(words), {id: spoilt(peer) for id, peer in peers.items()}, "ntpd")
