@@ -55,7 +55,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.explain and len(arguments.words) != 1:
         raise LookupError("--explain tells of one module: hostward modules --explain NAME [--kernel KERNEL]")
     engine = engine_of(arguments)
-    columns, notes = _columns(engine, arguments.kernel or (["next"] if arguments.explain else ["all"]))
+    columns, problems = _columns(engine, arguments.kernel, arguments.explain)
     matrix = _matrix(engine, columns)
     if arguments.words:
         rows = _named(engine, matrix, arguments.words)
@@ -68,8 +68,9 @@ def main(arguments: argparse.Namespace) -> int:
         files = engine.fact("KernelProfiles").of(cell.release)
         return story_of(matrix, files, _fact(engine, "SearchOrder"), engine.fact("Packages"), row, cell)
 
-    problems = [*notes, *(p for column in columns for p in matrix.problems(column.release))]
-    status = _status(rows, bool(matrix.incomplete))
+    for column in columns:
+        problems += matrix.problems(column.release, arguments.all)
+    status = _status(rows, bool(problems))
     shown = [row for row in rows if row.bad] if arguments.all else rows
     if arguments.format == "json":
         from hostward.report.json import dump
@@ -89,7 +90,7 @@ def main(arguments: argparse.Namespace) -> int:
         print(line)
     for problem in problems:
         print(report.problem(problem, paint))
-    print(report.summary(rows, len(columns)))
+    print(report.summary(rows, len(columns), arguments.all))
     return status
 
 
@@ -123,8 +124,9 @@ def _named(engine: Engine, matrix: Matrix, words: list[str]) -> list[Row]:
     return list(rows.values())
 
 
-def _columns(engine: Engine, wanted: list[str]) -> tuple[list[Column], list[str]]:
-    """The kernels to judge on, newest first, and what can't be told of them.
+def _columns(engine: Engine, wanted: list[str], one: bool) -> tuple[list[Column], list[str]]:
+    """The kernels to judge on, newest first, and what can't be told of them. With nothing wanted all of them or, with
+    `one`, the one that boots next (that runs, that is the newest).
 
     Raises LookupError for one that is not there.
     """
@@ -147,6 +149,8 @@ def _columns(engine: Engine, wanted: list[str]) -> tuple[list[Column], list[str]
     if "next" in named and named["next"] not in there:
         notes.append(f"kernel {named['next']}, which boots next, is not installed")
     chosen = []
+    if not wanted:
+        wanted = [next((named[w] for w in ("next", "running") if named.get(w) in there), there[0])] if one else ["all"]
     for word in there if "all" in wanted else wanted:
         release = named.get(word, word)
         if release not in there:
@@ -158,10 +162,10 @@ def _columns(engine: Engine, wanted: list[str]) -> tuple[list[Column], list[str]
     return [Column(r, tuple(marks.get(r, ()))) for r in there if r in chosen], notes
 
 
-def _status(rows: list[Row], incomplete: bool) -> int:
+def _status(rows: list[Row], problems: bool) -> int:
     """The convention of check: a failure outranks what could not be told."""
     states = {cell.state for row in rows for cell in row.cells}
-    return FAIL if "fails" in states else COULD_NOT_TELL if "unknown" in states or incomplete else LOAD
+    return FAIL if "fails" in states else COULD_NOT_TELL if "unknown" in states or problems else LOAD
 
 
 def _width() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from hostward.facts.kernel_profiles import read_module
@@ -91,18 +91,18 @@ class Matrix:
         listed = {name for release in self.releases for name in self._listed(release)}
         return sorted({*listed, *self.outside_names()})
 
-    def _listed(self, release: str) -> Iterable[str]:
+    def _listed(self, release: str) -> Collection[str]:
         modprobe = self.modprobes.of(release)
         return () if modprobe is None else modprobe.index.dep
 
-    def problems(self, release: str) -> tuple[str, ...]:
-        """What could not be looked at of a kernel's module directory."""
-        return self._trees[release].problems
-
-    @property
-    def incomplete(self) -> bool:
-        """Whether modules may be missing from the matrix."""
-        return any(tree.problems for tree in self._trees.values())
+    def problems(self, release: str, own: bool) -> list[str]:
+        """What could not be looked at of a kernel's modules; with `own` of those in kernel/ as well."""
+        problems = list(self._trees[release].problems)
+        if own and not self._listed(release):
+            problems.append(
+                f"{self._trees[release].path}/modules.dep, which would list the modules of {release} itself"
+            )
+        return problems
 
     def tree(self, release: str) -> ModuleTree:
         return self._trees[release]

@@ -146,12 +146,12 @@ def counts(rows: Sequence[Row]) -> dict[str, int]:
     return tally
 
 
-def summary(rows: Sequence[Row], kernels: int) -> str:
+def summary(rows: Sequence[Row], kernels: int, every: bool = False) -> str:
     tally = counts(rows)
     words = {LOADS: ("loads", "load"), FAILS: ("fails", "fail"), UNKNOWN: ("can't be told", "can't be told")}
     words[BUILT_IN] = ("is built in", "are built in")
     parts = [f"{n} {words[state][n != 1]}" for state, n in tally.items() if n or state == LOADS]
     if not rows:
-        return "no module lies outside the kernels' own trees"
+        return "no modules" if every else "no module lies outside the kernels' own trees"
     total = f"{len(rows)} module{'s' * (len(rows) != 1)} on {kernels} kernel{'s' * (kernels != 1)}"
     return f"{total}: {', '.join(parts)}"
