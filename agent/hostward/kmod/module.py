@@ -174,9 +174,9 @@ class ModuleFile:
 
     @property
     def license(self) -> str:
-        """Of several MODULE_LICENSE the kernel looks at all; the first that is not compatible decides."""
-        licenses = self.fields("license") or ["unspecified"]
-        return next((text for text in licenses if text not in GPL_COMPATIBLE), licenses[0])
+        """Of several MODULE_LICENSE the loader takes the first (check_modinfo()); only modpost looks at all."""
+        found = self._field(b"license")
+        return "unspecified" if found is None else found
 
     @property
     def gpl_compatible(self) -> bool:
