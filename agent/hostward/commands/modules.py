@@ -147,7 +147,7 @@ def _columns(engine: Engine, wanted: list[str], one: bool) -> tuple[list[Column]
     if not there:
         raise LookupError("no kernel is installed here: nothing to judge modules by")
     if "next" in named and named["next"] not in there:
-        notes.append(f"kernel {named['next']}, which boots next, is not installed")
+        notes.append(f"kernel {named['next']}, which boots next: it is not installed")
     chosen = []
     if not wanted:
         wanted = [next((named[w] for w in ("next", "running") if named.get(w) in there), there[0])] if one else ["all"]

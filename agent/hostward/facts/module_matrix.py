@@ -9,7 +9,7 @@ from hostward.facts.kernel_profiles import read_module
 from hostward.facts.modprobe import Modprobes
 from hostward.facts.module_trees import ModuleTree, ModuleTrees, TreeModule
 from hostward.facts.verdicts import JudgedModule, Judges, refusal
-from hostward.host import Host, HostError
+from hostward.host import Host, HostError, Missing
 from hostward.kmod.module import BadModule, ModuleFile
 from hostward.kmod.search import name_of
 from hostward.kmod.verdict import FAILS, LOADS, UNKNOWN, Reason, Verdict
@@ -163,13 +163,15 @@ class Matrix:
 
         Where a kernel's modprobe would find this very file it is judged so, else as if it were loaded by insmod.
         """
-        real = source.resolve(path)
         ours = source is self.host
         module: ModuleFile | Verdict
         try:
+            real = source.resolve(path)
             module = self.given[path] = read_module(source, real)
         except BadModule as error:
             module = refusal(error)
+        except Missing:
+            real, module = "", _leads_nowhere(f"leads to {source.readlink(path)}, which does not exist")
         name = name_of(path) if isinstance(module, Verdict) else module.name
         cells = [self._file_cell(path, real if ours else "", module, name, release) for release in self.releases]
         return Row(name, tuple(cells), file=path)
@@ -204,8 +206,11 @@ class Matrix:
 
 def _dangling(module: TreeModule) -> JudgedModule:
     """What becomes of a link that leads nowhere: modprobe can't open it."""
-    verdict = Verdict(FAILS, "ENOENT", (Reason("dangling-link", "ENOENT", "", found=module.problem),))
-    return JudgedModule(module.release, module.name, module.path, module.target, verdict)
+    return JudgedModule(module.release, module.name, module.path, module.target, _leads_nowhere(module.problem))
+
+
+def _leads_nowhere(problem: str) -> Verdict:
+    return Verdict(FAILS, "ENOENT", (Reason("dangling-link", "ENOENT", "", found=problem),))
 
 
 __all__ = ["ABSENT", "BUILT_IN", "FAILS", "LOADS", "UNKNOWN", "Cell", "Matrix", "Row"]

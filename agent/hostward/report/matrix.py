@@ -60,10 +60,14 @@ def table(rows: Sequence[Row], columns: Sequence[Column], paint: Paint, width: i
         widths = _widths(rows, heads, marks)
     yield "  ".join(["module".ljust(first), *(h.ljust(w) for h, w in zip(heads, widths))]).rstrip()
     if any(marks):
-        yield "  ".join([" " * first, *(paint(m.ljust(w), "dim") for m, w in zip(marks, widths))]).rstrip()
+        yield "  ".join([" " * first, *(_painted(m, w, paint, "dim") for m, w in zip(marks, widths))]).rstrip()
     for name, row in zip(names, rows):
-        cells = [paint(cell.word.ljust(w), _COLOURS[cell.state]) for cell, w in zip(row.cells, widths)]
+        cells = [_painted(cell.word, w, paint, _COLOURS[cell.state]) for cell, w in zip(row.cells, widths)]
         yield "  ".join([name.ljust(first), *cells]).rstrip()
+
+
+def _painted(text: str, width: int, paint: Paint, colour: str) -> str:
+    return (paint(text, colour) if text else "") + " " * (width - len(text))
 
 
 def _widths(rows: Sequence[Row], heads: Sequence[str], marks: Sequence[str]) -> list[int]:

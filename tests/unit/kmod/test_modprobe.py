@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import importlib
-import os
 import re
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -17,8 +15,8 @@ from hostward.config import Config
 from hostward.engine import Engine
 from hostward.host import Host
 from hostward.kmod.modprobe import Modprobe, ModuleIndex, fits, normalized, parse_modprobe_conf
+from tests.hosts import debian
 from tests.lab import debs
-from tests.lab.debs import NotAtHand
 
 CONFIG = {
     "aa-first.conf": "softdep nfsd pre: crypto-sha256 post: auth_rpcgss\n",
@@ -67,23 +65,11 @@ class Side:
 
 @pytest.fixture(scope="module")
 def side(tmp_path_factory: pytest.TempPathFactory) -> Side:
-    if shutil.which("modprobe") is None or shutil.which("depmod") is None:
-        raise NotAtHand("modprobe and depmod are not installed")
     kernel = debs.kernel("A")
-    root = tmp_path_factory.mktemp("host")
-    base = root / "lib" / "modules" / kernel.release
-    base.mkdir(parents=True)
-    for entry in kernel.modules.iterdir():
-        if entry.is_dir():
-            shutil.copytree(entry, base / entry.name, copy_function=os.link)
-        else:
-            shutil.copy(entry, base / entry.name)
-    subprocess.run(["depmod", "-b", str(root), kernel.release], check=True)
-    config = root / "etc" / "modprobe.d"
-    config.mkdir(parents=True)
+    tree = debian.build(tmp_path_factory.mktemp("host"), kernel)
     for name, text in CONFIG.items():
-        (config / name).write_text(text)
-    return Side(root, kernel.release, config)
+        tree.file(f"/etc/modprobe.d/{name}", text)
+    return Side(tree.root, kernel.release, tree.root / "etc" / "modprobe.d")
 
 
 def concrete(pattern: str, number: int) -> str:
