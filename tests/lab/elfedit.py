@@ -1,7 +1,7 @@
 """Module files with one thing changed, as a broken build, another kernel or a bad disk would leave them.
 
-Everything here works on the bytes by the ELF specification alone and knows nothing of the agent's own parser. The modules
-are ELF64, little endian; a changed section is put at the end of the file and its header led there.
+Everything here works on the bytes by the ELF specification alone and knows nothing of the agent's own parser. The
+modules are ELF64, little endian; a changed section is put at the end of the file and its header led there.
 """
 
 from __future__ import annotations

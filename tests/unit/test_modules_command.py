@@ -310,7 +310,7 @@ def test_explain_takes_the_kernel_that_boots_next(told: Callable[..., dict[str, 
     document = told(el5, "--explain", "kvm-intel")
     assert [kernel["release"] for kernel in document["kernels"]] == [rhel5.NEW]
     story = document["modules"][0]["cells"][0]["story"]
-    assert [rule["state"] for rule in story["rules"]] == ["passes"] * 7
+    assert {rule["state"] for rule in story["rules"]} == {"passes"}
     assert [(p["name"], p["depth"]) for p in story["providers"]] == [("kvm", 1)]
     assert [action["module"] for action in story["actions"]] == ["kvm", "kvm_intel"]
     assert {s["state"] for s in story["symbols"]} == {"found"}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hostward.facts import fact
+from hostward.facts.boot import Boot
+from hostward.facts.enforcement import enforcement
 from hostward.facts.kernels import Kernel, Kernels, RunningKernel
+from hostward.facts.next_kernel import NextKernel
 from hostward.host import Host, HostError
 from hostward.kmod.exports import (
     SYMVERS_MAX,
@@ -19,8 +23,8 @@ from hostward.kmod.exports import (
 )
 from hostward.kmod.image import BadImage, read_image
 from hostward.kmod.module import LAYOUT_SYMBOLS, SIZE_MAX, BadModule, ModuleFile, parse_module
+from hostward.kmod.profile import KernelProfile
 from hostward.kmod.search import parse_modules_dep
-from hostward.kmod.verdict import KernelProfile
 from hostward.model import Unavailable
 
 #: The largest kernel image worth reading, packed, in bytes.
@@ -51,6 +55,7 @@ class KernelProfiles:
     _host: Host
     _kernels: Kernels
     _running: str
+    _words: Callable[[str], tuple[str, ...]]
     _known: dict[str, KernelFiles] = field(default_factory=dict)
 
     def of(self, release: str) -> KernelFiles | None:
@@ -59,13 +64,28 @@ class KernelProfiles:
         if kernel is None:
             return None
         if release not in self._known:
-            self._known[release] = _files(self._host, kernel, release == self._running)
+            self._known[release] = _files(self._host, kernel, release == self._running, self._words(release))
         return self._known[release]
 
 
 @fact
-def kernel_profiles(host: Host, kernels: Kernels, running: RunningKernel | Unavailable) -> KernelProfiles:
-    return KernelProfiles(host, kernels, "" if isinstance(running, Unavailable) else running.release)
+def kernel_profiles(
+    host: Host,
+    kernels: Kernels,
+    running: RunningKernel | Unavailable,
+    boot: Boot | Unavailable,
+    following: NextKernel | Unavailable,
+) -> KernelProfiles:
+    now = "" if isinstance(running, Unavailable) else running.release
+
+    def words(release: str) -> tuple[str, ...]:
+        """The command line of a kernel: its own where that is known, else that of the kernel that runs."""
+        own = None if release == now or isinstance(following, Unavailable) else following
+        if own is not None and own.cmdline is not None and (own.release == release or isinstance(boot, Unavailable)):
+            return own.cmdline
+        return () if isinstance(boot, Unavailable) else boot.cmdline
+
+    return KernelProfiles(host, kernels, now, words)
 
 
 def read_module(host: Host, path: str, name: str = "") -> ModuleFile:
@@ -73,7 +93,7 @@ def read_module(host: Host, path: str, name: str = "") -> ModuleFile:
     return parse_module(host.read(path, SIZE_MAX), name or path.rpartition("/")[2].partition(".ko")[0])
 
 
-def _files(host: Host, kernel: Kernel, running: bool) -> KernelFiles:
+def _files(host: Host, kernel: Kernel, running: bool, words: tuple[str, ...]) -> KernelFiles:
     problems: list[str] = []
     dep = _modules_dep(host, kernel)
     sample = _sample(host, kernel, dep)
@@ -90,6 +110,9 @@ def _files(host: Host, kernel: Kernel, running: bool) -> KernelFiles:
         symbols = (table.exports.get(name) for name in LAYOUT_SYMBOLS)
         layout = next((export.crc for export in symbols if export is not None), None)
     cannot = [] if table is None else list(table.cannot_tell)
+    version = KernelProfile(kernel.release).version
+    enforced = enforcement(host, version, config, words, running)
+    builtin = _builtin(host, kernel)
     profile = KernelProfile(
         kernel.release,
         vermagic=vermagic or None,
@@ -103,8 +126,12 @@ def _files(host: Host, kernel: Kernel, running: bool) -> KernelFiles:
         has_crcs=table is not None and table.has_crcs,
         has_gpl=table is not None and table.has_gpl,
         has_namespaces=table is not None and table.has_namespaces,
-        sig_enforced=_enforced(host, config, running),
-        builtin=_builtin(host, kernel),
+        sig_enforced=enforced.sig_enforced,
+        lockdown=enforced.lockdown,
+        blacklist=enforced.blacklist if version >= (4, 8, 0) or ".el7" in kernel.release else frozenset(),
+        strict_versions=_strict_versions(host, kernel),
+        builtin=builtin,
+        builtin_shown=_builtin_shown(host, kernel) if builtin else frozenset(),
         sources=() if table is None else (table.source,),
         cannot_tell=(*cannot, *problems),
     )
@@ -197,21 +224,43 @@ def _exports(
     return None, None
 
 
-def _enforced(host: Host, config: dict[str, str], running: bool) -> bool | None:
-    """Whether unsigned modules are refused: the running kernel says it itself, another's configuration may."""
-    if running and host.live:
-        try:
-            return host.text("/sys/module/module/parameters/sig_enforce").strip() == "Y"
-        except HostError:
-            return False if config.get("CONFIG_MODULE_SIG") != "y" else None
-    if not config:
-        return None
-    return config.get("CONFIG_MODULE_SIG_FORCE") == "y"
-
-
 def _builtin(host: Host, kernel: Kernel) -> frozenset[str]:
     try:
         text = host.text(f"{kernel.modules_dir}/modules.builtin", 4 << 20)
     except HostError:
         return frozenset()
     return frozenset(line.rpartition("/")[2].partition(".ko")[0].replace("-", "_") for line in text.splitlines())
+
+
+def _builtin_shown(host: Host, kernel: Kernel) -> frozenset[str] | None:
+    """The built-in modules that have a directory in /sys/module: those with parameters or a version
+    (param_sysfs_builtin and version_sysfs_builtin of kernel/params.c). None without modules.builtin.modinfo (5.2)."""
+    try:
+        text = host.text(f"{kernel.modules_dir}/modules.builtin.modinfo", 16 << 20)
+    except HostError:
+        return None
+    shown = set()
+    for entry in text.split("\0"):
+        key = entry.partition("=")[0]
+        name, _, field_name = key.rpartition(".")
+        if field_name in ("parmtype", "version"):
+            shown.add(name.replace("-", "_"))
+    return frozenset(shown)
+
+
+def _strict_versions(host: Host, kernel: Kernel) -> bool | None:
+    """Whether this is a kernel of Debian's, which refuses symbols that a module has no version for; None where
+    nothing tells. The boot header of x86 holds the version with who built it (Documentation/arch/x86/boot.rst)."""
+    if re.search(r"\+deb\d", kernel.release):
+        return True
+    if not kernel.image:
+        return None
+    try:
+        with host.open(kernel.image) as image:
+            head = image.read_at(0, 0x8000)
+    except HostError:
+        return None
+    if head[0x202:0x206] != b"HdrS" or len(head) < 0x210:
+        return None
+    start = int.from_bytes(head[0x20E:0x210], "little") + 0x200
+    return b"(debian-kernel@lists.debian.org)" in head[start : start + 256].split(b"\0")[0]

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from hostward.facts import fact
-from hostward.facts.boot import Boot
 from hostward.facts.kernel_profiles import KernelFiles, KernelProfiles, read_module
 from hostward.facts.module_trees import ModuleTree, ModuleTrees, TreeModule
 from hostward.host import Host, HostError, Missing
-from hostward.kmod.module import BadModule, ModuleFile
+from hostward.kmod.module import SIZE_MAX, BadModule, ModuleFile, unpacked
 from hostward.kmod.search import (
     SearchOrder,
     name_of,
@@ -18,8 +17,7 @@ from hostward.kmod.search import (
     parse_modules_symbols,
     shadowed,
 )
-from hostward.kmod.verdict import FAILS, UNKNOWN, Lookup, Reason, Symbol, Verdict, judge
-from hostward.model import Unavailable
+from hostward.kmod.verdict import FAILS, UNKNOWN, Lookup, Reason, Symbol, Verdict, judge, judge_file
 
 DEPMOD_DIRECTORIES = ("/etc/depmod.d", "/run/depmod.d", "/usr/local/lib/depmod.d", "/usr/lib/depmod.d", "/lib/depmod.d")
 _CLOSURE_MAX = 200
@@ -95,18 +93,13 @@ class Judges:
 
 
 @fact
-def judges(
-    host: Host, trees: ModuleTrees, profiles: KernelProfiles, order: SearchOrder, boot: Boot | Unavailable
-) -> Judges:
-    said = () if isinstance(boot, Unavailable) else boot.parameters("module_blacklist")
-    blacklist = frozenset(name for names in said for name in names.split(",") if name)
-
+def judges(host: Host, trees: ModuleTrees, profiles: KernelProfiles, order: SearchOrder) -> Judges:
     def make(release: str) -> Judge | None:
         files = profiles.of(release)
         if files is None or not _installed(files):
             return None
         tree = trees.get(release) or ModuleTree(release, files.kernel.modules_dir, (), None)
-        return Judge(host, tree, files, order, blacklist)
+        return Judge(host, tree, files, order)
 
     return Judges(make)
 
@@ -140,13 +133,11 @@ def refusal(error: BadModule) -> Verdict:
 class Judge:
     """Judges modules on one kernel: knows which file each name means there and which module provides a symbol."""
 
-    def __init__(
-        self, host: Host, tree: ModuleTree, files: KernelFiles, order: SearchOrder, blacklist: frozenset[str]
-    ) -> None:
+    def __init__(self, host: Host, tree: ModuleTree, files: KernelFiles, order: SearchOrder) -> None:
         self._host = host
         self.tree = tree
         self.files = files
-        self.profile = replace(files.profile, blacklist=blacklist)
+        self.profile = files.profile
         self._order = order
         self._outside: dict[str, list[TreeModule]] = {}
         for module in tree.outside:
@@ -167,7 +158,7 @@ class Judge:
         try:
             module = self.parse(file)
         except BadModule as error:
-            judged = JudgedModule(self.tree.release, name, path, file, refusal(error), chosen, instead)
+            judged = JudgedModule(self.tree.release, name, path, file, self._refusal(file, error), chosen, instead)
         except HostError as error:
             verdict = Verdict(UNKNOWN, "", (), "", (str(error),))
             judged = JudgedModule(self.tree.release, name, path, file, verdict, chosen, instead)
@@ -175,6 +166,14 @@ class Judge:
             judged = self._judge(module, name, path, file, chosen, instead)
         self._verdicts[path] = judged
         return judged
+
+    def _refusal(self, file: str, error: BadModule) -> Verdict:
+        """The verdict on a file that can't be read as a module, in this kernel's words."""
+        try:
+            data = unpacked(self._host.read(file, SIZE_MAX))
+        except (BadModule, HostError):
+            return refusal(error)
+        return judge_file(data, error, self.profile)
 
     def insmod(self, module: ModuleFile, path: str) -> JudgedModule:
         """The verdict on a file that modprobe would not find here: as insmod would load it, with the modules that it
@@ -187,7 +186,7 @@ class Judge:
         self._underway.add(name)
         used: dict[str, JudgedModule] = {}
         open_: dict[str, str] = {}
-        verdict = judge(module, self.profile, self.lookup(name, used, open_))
+        verdict = judge(module, self.profile, self.lookup(name, used, open_), present=self._among(used))
         self._underway.discard(name)
         sure = [r for r in verdict.reasons if r.rule != "unknown-symbol" or r.symbol not in open_]
         if verdict.outcome == FAILS and sure:
@@ -228,7 +227,26 @@ class Judge:
             except (BadModule, HostError):
                 return None  # it could not be read, so its verdict is UNKNOWN
             export = theirs.exports.get(symbol)
-            return None if export is None else Symbol(export, judged.path, not theirs.gpl_compatible)
+            return None if export is None else Symbol(export, judged.path, "P" in judged.verdict.taints)
+
+        return find
+
+    def _among(self, used: dict[str, JudgedModule]) -> Lookup:
+        """Finds symbols among vmlinux's and those of `used` alone."""
+
+        def find(symbol: str) -> Symbol | None:
+            table = self.files.table
+            export = table.exports.get(symbol) if table is not None else None
+            if export is not None and export.provider == "vmlinux":
+                return Symbol(export, "vmlinux", False)
+            provider = used.get(self._provider(symbol))
+            if provider is None or provider.verdict.outcome == FAILS:
+                return None
+            try:
+                export = self.parse(provider.file).exports.get(symbol)
+            except (BadModule, HostError):
+                return None
+            return None if export is None else Symbol(export, provider.path, "P" in provider.verdict.taints)
 
         return find
 
