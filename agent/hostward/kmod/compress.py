@@ -325,8 +325,10 @@ class _Lz4:
         if len(data) < start + 4 + size:
             self._begun = start == at
             return None
-        target = ctypes.create_string_buffer(self.BLOCK)
-        got = self._library.LZ4_decompress_safe(data[start + 4 : start + 4 + size], target, size, self.BLOCK)
+        # A byte stands for 255 at most; millions of tiny blocks must not cost 8 MiB each.
+        room = min(self.BLOCK, 255 * size + 64)
+        target = ctypes.create_string_buffer(room)
+        got = self._library.LZ4_decompress_safe(data[start + 4 : start + 4 + size], target, size, room)
         if got < 0:
             raise BadData("broken lz4 data")
         return start + 4 + size, ctypes.string_at(target, got)

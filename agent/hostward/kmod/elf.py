@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from collections.abc import Sequence
 from operator import add
 from typing import NamedTuple, Protocol, Union
 
@@ -20,6 +21,8 @@ EM_MIPS, EM_PPC64 = 8, 21
 _PIC = (3, 62)  # i386 and x86_64, whose assembler may leave _GLOBAL_OFFSET_TABLE_ behind
 #: More sections than this are in no module or kernel; with -ffunction-sections some have 30,000.
 SECTIONS_MAX = 200_000
+#: Names that come to less than this many bytes, however they overlap, need no check.
+NAMES_FREE = 8 << 20
 #: A file up to this many bytes is read whole, a larger one by the tables that are wanted.
 WHOLE_MAX = 1 << 17
 
@@ -83,6 +86,7 @@ class Elf:
 
     __slots__ = (
         "_by_name",
+        "_by_raw_name",
         "_file",
         "_foreign",
         "_headers",
@@ -118,6 +122,7 @@ class Elf:
                 self._file = source
         self._tail, self._tail_at = b"", self.size
         self._by_name: dict[str, Section] | None = None
+        self._by_raw_name: dict[bytes, int] | None = None
         head = self.data[:64]
         if head[:4] != b"\x7fELF":
             raise BadElf("not an ELF file" if head else "the file is empty")
@@ -218,11 +223,16 @@ class Elf:
 
     def find(self, name: bytes) -> int:
         """The index of the first section called `name`, 0 when there is none (section 0 is never one)."""
+        if self._by_raw_name is not None:
+            return self._by_raw_name.get(name, 0)
         names, offsets = self._names, self.name_offsets
-        found = 0
+        found = tried = 0
         at = names.find(name + b"\0")
         while at >= 0:
             # A name may stand at the end of another's (__ksymtab in .rela__ksymtab), so every place counts.
+            tried += 1
+            if tried > 16:  # no linker's work: each place would cost a look at all sections
+                return self._index_names().get(name, 0)
             try:
                 index = offsets.index(at)
                 if index and (not found or index < found):
@@ -231,6 +241,14 @@ class Elf:
                 pass
             at = names.find(name + b"\0", at + 1)
         return found
+
+    def _index_names(self) -> dict[bytes, int]:
+        names, offsets = self._names, self.name_offsets
+        check_names(names, offsets)
+        self._by_raw_name = {
+            names[offsets[index] : names.index(0, offsets[index])]: index for index in range(self.count - 1, 0, -1)
+        }
+        return self._by_raw_name
 
     def flags(self, index: int) -> int:
         """sh_flags of a section."""
@@ -267,6 +285,7 @@ class Elf:
 
     @property
     def sections(self) -> list[Section]:
+        check_names(self._names, self.name_offsets)
         return [self.section(index) for index in range(self.count)]
 
     @property
@@ -346,6 +365,8 @@ class Symbols:
             wanted = [(name, kind >> 4 & 15) for name, kind in zip(names, kinds) if kind < 0x10000 and name]
         index = strings.index
         try:
+            if len(wanted) * len(strings) > NAMES_FREE:
+                check_names(strings, [name for name, _ in wanted])
             raw = [strings[name : index(0, name)] for name, _ in wanted]
         except ValueError:
             raise BadElf("a symbol's name lies outside the string table") from None
@@ -367,6 +388,16 @@ class Symbols:
         if self._big:
             low, high = high, low
         return 0 in low and any(a == 0 and b == 0 for a, b in zip(low, high))
+
+
+def check_names(strings: bytes, offsets: Sequence[int]) -> None:
+    """Names may share their bytes, but not so that a small file comes to many times its size.  Raises BadElf."""
+    left = 8 * len(strings) + 256 * len(offsets)
+    index = strings.index
+    for offset in offsets:
+        left -= index(0, offset) - offset
+        if left < 0:
+            raise BadElf("its names overlap until they are many times the size of their table")
 
 
 def text(raw: bytes) -> str:

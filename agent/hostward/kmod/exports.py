@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from hostward.kmod.compress import BadData, inflate, packing
 from hostward.kmod.module import Export
 
-#: Module.symvers of the largest distribution kernels has 3 MB; a bomb is stopped here.
-SYMVERS_MAX = 64 << 20
+#: Module.symvers of the largest distribution kernels has 3 MB and 35,000 lines; a bomb is stopped here.
+SYMVERS_MAX = 16 << 20
+SYMBOLS_MAX = 300_000
 #: A System.map with fewer exports than this is a stub (Debian's says where the real one is).
 FEWEST = 100
+
+
+#: A symbol of EXPORT_SYMBOL_GPL_FUTURE (2.6.17 to 5.11) is open to all: the loader only warns.
+_GPL_ONLY = ("EXPORT_SYMBOL_GPL", "EXPORT_UNUSED_SYMBOL_GPL")
 
 
 class BadExports(Exception):
@@ -60,8 +65,9 @@ def parse_symvers(data: bytes, source: str) -> ExportTable:
             data = inflate(data, SYMVERS_MAX)
         except BadData as error:
             raise BadExports(error.reason) from None
+    if data.count(b"\n") > SYMBOLS_MAX:
+        raise BadExports(f"more than {SYMBOLS_MAX} lines, as no kernel has symbols")
     exports: dict[str, Export] = {}
-    columns = 0
     versioned = False
     for number, line in enumerate(data.decode("utf-8", "backslashreplace").split("\n"), 1):
         if not line:
@@ -74,17 +80,18 @@ def parse_symvers(data: bytes, source: str) -> ExportTable:
             name, provider, kind = parts[1], parts[2], parts[3]
         except (ValueError, IndexError):
             raise BadExports(f"line {number} is not `CRC symbol module kind`") from None
-        columns = max(columns, len(parts))
+        if not 0 <= crc <= 0xFFFFFFFF:
+            raise BadExports(f"line {number} begins with no CRC of 32 bits")
+        namespace = parts[4] if len(parts) > 4 else ""
+        if len(parts) > 4 and namespace.startswith("EXPORT_") and not kind.startswith("EXPORT_"):
+            # In 5.4 and 5.5 the namespace stood behind the symbol (modpost 5190044c2965 moved it to the end).
+            namespace, provider, kind = parts[2], parts[3], parts[4]
         versioned = versioned or crc != 0
         slash = provider.rfind("/")
         if slash >= 0:
             provider = provider[slash + 1 :]
-        namespace = parts[4] if len(parts) > 4 else ""
-        if "_GPL" not in kind and not kind.startswith("EXPORT_"):
-            # Between 5.4 and 5.6 the namespace stood before the kind.
-            namespace, kind = kind, namespace
         exports[name] = Export(
-            name, crc if crc else None, "_GPL" in kind, namespace, provider.replace("-", "_").replace(".ko", "")
+            name, crc if crc else None, kind in _GPL_ONLY, namespace, provider.replace("-", "_").replace(".ko", "")
         )
     if not exports:
         raise BadExports("no line of it is an exported symbol")

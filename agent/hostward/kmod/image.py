@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import struct
+from bisect import bisect_right
 from dataclasses import dataclass
 
-from hostward.kmod.compress import BadData, inflate, packing
+from hostward.kmod.compress import BadData, inflate, inflater, packing
 from hostward.kmod.elf import BadElf, Elf, Section
 from hostward.kmod.exports import ExportTable
 from hostward.kmod.module import Export
@@ -20,8 +21,14 @@ VMLINUX_MAX = 512 << 20
 _MAGICS = re.compile(
     rb"\x1f\x8b\x08|BZh|\xfd7zXZ\x00|\x28\xb5\x2f\xfd|\x02\x21\x4c\x18|\x89LZO\x00\r\n\x1a\n|\x5d\x00\x00[\x00-\xff]"
 )
-#: How many places of an image without a header are tried.
+#: How many places of an image without a header are tried, and how many of them as a whole.
 _TRIES = 64
+_TRIES_WHOLE = 4
+#: What is looked at to see whether a place holds an ELF file: room for a whole block of any format.
+_PEEK = 9 << 20
+#: The kernel's KSYM_NAME_LEN, and what all names of exports together may come to, in bytes (real ones: 300 kB).
+_NAME_MAX = 512
+_NAMES_MAX = 32 << 20
 
 
 class BadImage(Exception):
@@ -93,15 +100,27 @@ def unpack_image(data: bytes) -> bytes:
             problem = error.reason
     if tried:
         raise BadImage(f"its payload can't be inflated: {problem}")
+    whole = 0
     for match in _MAGICS.finditer(data):
-        if tried >= _TRIES:
+        if tried >= _TRIES or whole >= _TRIES_WHOLE:
             break
         tried += 1
+        if not _holds_elf(data[match.start() : match.start() + _PEEK]):
+            continue
+        whole += 1
         try:
             return _payload(data[match.start() :])
         except BadData:
             continue
     raise BadImage("no compressed or plain vmlinux in it" if len(data) > 4096 else "too small to be a kernel")
+
+
+def _holds_elf(packed: bytes) -> bool:
+    """Whether compressed data begins with an ELF file's magic."""
+    try:
+        return inflater(packing(packed[:16])).decompress(packed, 4) == b"\x7fELF"
+    except BadData:
+        return False
 
 
 def _payload(packed: bytes) -> bytes:
@@ -134,22 +153,37 @@ class _Memory:
     """Strings by their virtual address."""
 
     def __init__(self, elf: Elf) -> None:
-        self._spans = [
-            (s.address, s.address + s.size, elf.content(s))
-            for s in elf.sections
-            if s.address and s.type == 1 and s.size
-        ]
+        self._elf = elf
         strings = elf.by_name.get("__ksymtab_strings")
-        if strings is not None:
-            self._spans.insert(0, (strings.address, strings.address + strings.size, elf.content(strings)))
+        self._strings = (0, 0, b"") if strings is None else self._span(strings)
+        self._sections = sorted(
+            (s for s in elf.sections if s.address and s.type == 1 and s.size), key=lambda s: s.address
+        )
+        self._starts = [s.address for s in self._sections]
+        self._last = (0, 0, b"")
+        self._left = _NAMES_MAX
+
+    def _span(self, section: Section) -> tuple[int, int, bytes]:
+        return section.address, section.address + section.size, self._elf.content(section)
 
     def string(self, address: int) -> str | None:
-        for start, end, content in self._spans:
-            if start <= address < end:
-                at = address - start
-                stop = content.find(b"\0", at)
-                return content[at:stop].decode("utf-8", "backslashreplace") if stop >= 0 else None
-        return None
+        """The string at an address; None where none is, or a longer one than a symbol's name.  Raises BadElf."""
+        start, end, content = self._strings
+        if not start <= address < end:
+            start, end, content = self._last
+            if not start <= address < end:
+                number = bisect_right(self._starts, address) - 1
+                if number < 0 or address >= self._sections[number].address + self._sections[number].size:
+                    return None
+                self._last = start, end, content = self._span(self._sections[number])
+        at = address - start
+        stop = content.find(b"\0", at, at + _NAME_MAX)
+        if stop < 0:
+            return None
+        self._left -= stop - at
+        if self._left < 0:
+            raise BadElf(f"more than {_NAMES_MAX} bytes of names of exports")
+        return content[at:stop].decode("utf-8", "backslashreplace")
 
 
 def _names(elf: Elf, section: Section) -> list[tuple[str, str]]:

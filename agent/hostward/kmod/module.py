@@ -229,7 +229,8 @@ class ModuleFile:
         crcs, names = self._extended or (b"", b"")
         found: dict[str, int] = {}
         form = (">" if self.big else "<") + "I"
-        for (crc,), name in zip(struct.iter_unpack(form, crcs[: len(crcs) // 4 * 4]), names.split(b"\0")):
+        count = len(crcs) // 4
+        for (crc,), name in zip(struct.iter_unpack(form, crcs[: count * 4]), names.split(b"\0", count)):
             found.setdefault(text(name), crc)
         return found
 
