@@ -16,6 +16,7 @@ from hostward.kmod.elf import (
     MACHINES,
     SHF_ALLOC,
     SHT_NOBITS,
+    SHT_NULL,
     SHT_SYMTAB,
     BadElf,
     Elf,
@@ -80,7 +81,8 @@ class ModuleFile:
 
     `undefined` are the names of its undefined symbols in the order of its symbol table, `weak` those of them that
     may stay unresolved. `has_versions` is whether it was built with MODVERSIONS, `versions` all its CRCs by symbol, the
-    layout symbol included. `this_module_size` is the size of its struct module in bytes.
+    layout symbol included. `this_module_size` is the size of its struct module in bytes; `has_btf` is whether it brings
+    type information, which the kernel holds against its own.
     """
 
     __slots__ = (
@@ -96,6 +98,7 @@ class ModuleFile:
         "big",
         "bits",
         "elf_type",
+        "has_btf",
         "has_symbol_table",
         "has_versions",
         "machine",
@@ -116,6 +119,7 @@ class ModuleFile:
     undefined: tuple[str, ...]
     weak: frozenset[str]
     has_versions: bool
+    has_btf: bool
     has_symbol_table: bool
     this_module_size: int | None
     _modinfo: bytes
@@ -334,6 +338,8 @@ def _parse(source: Source, path: str) -> ModuleFile:
     elf = Elf(source)
     if elf.type != ET_REL:
         raise BadElf("an ELF file that is not relocatable, so not a module")
+    if elf.types[0] != SHT_NULL or elf.sizes[0]:
+        raise BadElf("section 0 is not empty")
     module = ModuleFile()
     module.bits, module.big, module.machine, module.elf_type = elf.bits, elf.big, elf.machine, elf.type
     module.path, module.size, module.signature_state = path, elf.size, ""
@@ -354,6 +360,8 @@ def _parse(source: Source, path: str) -> ModuleFile:
         module.this_module_size = elf.sizes[this]
         if b"\0name=" not in module._modinfo:
             module._name = _name_in_struct(elf, this)
+    btf = elf.find(b".BTF")
+    module.has_btf = btf > 0 and elf.sizes[btf] > 0
     _symbols(elf, module)
     return module
 
