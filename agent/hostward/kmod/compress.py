@@ -211,7 +211,9 @@ class _Zstd:
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
         source = self._pending + data
-        room = max_length if max_length >= 0 else max(1 << 17, 8 * len(source))
+        room = max(1 << 17, 8 * len(source))  # a small module must not cost a large buffer
+        if max_length >= 0:
+            room = min(room, max_length)
         if self.eof or room == 0:
             return b""
         target = ctypes.create_string_buffer(room)

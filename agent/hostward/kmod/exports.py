@@ -82,6 +82,8 @@ def parse_symvers(data: bytes, source: str) -> ExportTable:
             raise BadExports(f"line {number} is not `CRC symbol module kind`") from None
         if not 0 <= crc <= 0xFFFFFFFF:
             raise BadExports(f"line {number} begins with no CRC of 32 bits")
+        if not name:
+            raise BadExports(f"line {number} names no symbol")
         namespace = parts[4] if len(parts) > 4 else ""
         if len(parts) > 4 and namespace.startswith("EXPORT_") and not kind.startswith("EXPORT_"):
             # In 5.4 and 5.5 the namespace stood behind the symbol (modpost 5190044c2965 moved it to the end).

@@ -223,7 +223,7 @@ class ModuleFile:
         raw = self._versions_raw
         dots = self.machine == EM_PPC64  # whose loader takes the dot off a function's name (dedotify_versions())
         found: dict[str, int] = {}
-        for crc, name in struct.iter_unpack(form, raw[: len(raw) // VERSION_SIZE * VERSION_SIZE]):
+        for crc, name in struct.iter_unpack(form, raw):
             end = name.find(b"\0")
             if end > 0:
                 found.setdefault(text(name[1:end] if dots and name[0] == 46 else name[:end]), crc & 0xFFFFFFFF)
@@ -349,7 +349,8 @@ def _parse(source: Source, path: str) -> ModuleFile:
     versions = elf.find(b"__versions")
     # The loader finds sections by SHF_ALLOC (find_sec()), and without it goes on as if there were none.
     module.has_versions = versions > 0 and elf.flags(versions) & SHF_ALLOC != 0
-    module._versions_raw = _content(elf, versions) if module.has_versions else b""
+    raw = _content(elf, versions) if module.has_versions else b""
+    module._versions_raw = raw[: len(raw) // VERSION_SIZE * VERSION_SIZE]
     module._extended = None
     if elf.find(b"__version_ext_crcs"):
         module._extended = _table(elf, b"__version_ext_crcs"), _table(elf, b"__version_ext_names")
