@@ -18,7 +18,7 @@ import pytest
 
 from hostward.cli import main
 from tests.hosts import debian, rhel5
-from tests.hosts.elfwriter import EL5
+from tests.hosts.elfwriter import EL5, Export, Module, Need
 from tests.hosts.hostile import STORIES
 from tests.hosts.tree import Tree
 from tests.lab import debs
@@ -395,6 +395,63 @@ def test_hostile_trees(run: Run, story: str, tmp_path: Path) -> None:
             assert status == 3
         plain = run(root, *arguments)
         assert plain[0] == status and plain[1].replace("\n", "").isprintable()
+
+
+@pytest.fixture(scope="module")
+def lying(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    """Indexes that name hundreds of thousands of modules, patterns that match slowly, chains that do not end."""
+    tree = rhel5.build(tmp_path_factory.mktemp("lying"))
+    base = f"/lib/modules/{rhel5.NEW}"
+    chain = "".join(f"kernel/m{n}.ko: kernel/m{n + 1}.ko\n" for n in range(400_000))
+    tree.file(f"{base}/modules.dep", f"../../../../etc/passwd.ko:\n/etc/passwd.ko: /etc/passwd.ko\n{chain}")
+    tree.file(f"{base}/modules.alias", "".join(f"alias {'*a' * 50}{n} m{n}\n" for n in range(100_000)))
+    soft = "".join(f"softdep m{n} pre: m{n + 1} m{n // 2} post: m{n + 3}\n" for n in range(50_000))
+    tree.file(f"{base}/modules.softdep", soft)
+    tree.file(f"{base}/modules.order", "kernel/m1.ko\n" * 200_000)
+    tree.file(f"{base}/modules.builtin.modinfo", b"m1.alias=*\0" * 200_000)
+    tree.file("/etc/modprobe.d/x.conf", "install * /bin/false\n" + "alias *a*a*a*a*a*b m7\n" * 5000)
+    for n in range(300):
+        module = Module(
+            f"c{n}",
+            vermagic=rhel5.vermagic(rhel5.OLD),
+            needs=[Need(f"chain_{n + 1}", 1)],
+            exports=[Export(f"chain_{n}", 1)],
+            layout_crc=rhel5.crc("struct_module"),
+        )
+        tree.file(f"/lib/modules/{rhel5.OLD}/extra/c{n}.ko", module.build(EL5))
+    return tree
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--all",),
+        ("m1",),
+        ("a" * 60,),
+        ("--explain", "m1"),
+        ("--explain", "c0", "--kernel", rhel5.OLD),
+        ("passwd",),
+    ],
+)
+def test_indexes_that_lie(run: Run, lying: Tree, arguments: tuple[str, ...]) -> None:
+    start = time.monotonic()
+    status, out, err = run(lying, *arguments)
+    took = time.monotonic() - start
+    # Judging 20,000 modules that are not there, and printing each, is as long as it gets.
+    assert took < (6 if arguments == ("--all",) else 2), f"took {took:.1f} s"
+    assert (status in (2, 3), err) == (True, "") and out
+
+
+def test_a_chain_of_modules_without_end_can_not_be_told(told: Callable[..., dict[str, Any]], lying: Tree) -> None:
+    cell = told(lying, "c0", "--kernel", rhel5.OLD)["modules"][0]["cells"][0]
+    assert cell["outcome"] == "unknown"
+
+
+def test_a_module_that_is_listed_and_not_there(run: Run, lying: Tree) -> None:
+    status, out, _ = run(lying, "m1", "--kernel", rhel5.NEW)
+    assert status == 2
+    assert f"m1 on {rhel5.NEW}: fails ENOENT: modules.dep lists it, and there is no such file" in out
 
 
 # Real kernels, real modules

@@ -66,7 +66,7 @@ def main(arguments: argparse.Namespace) -> int:
         from hostward.facts.module_story import story_of
 
         files = engine.fact("KernelProfiles").of(cell.release)
-        return story_of(matrix, files, _fact(engine, "SearchOrder"), engine.fact("Packages"), row, cell)
+        return story_of(matrix, files, _fact(engine, "SearchOrder"), row, cell)
 
     for column in columns:
         problems += matrix.problems(column.release, arguments.all)

@@ -137,6 +137,9 @@ class Matrix:
             return Cell(release, BUILT_IN, None, tuple(dangling))
         if dangling:
             return Cell(release, FAILS, dangling[0], tuple(dangling[1:]))
+        listed = judge.files.modules_dep.get(name)
+        if listed is not None:
+            return Cell(release, FAILS, _gone(name, release, f"{self._trees[release].path}/{listed[0]}"))
         return Cell(release, ABSENT)
 
     def _notes(self, name: str, release: str) -> Iterable[str]:
@@ -207,6 +210,14 @@ class Matrix:
 def _dangling(module: TreeModule) -> JudgedModule:
     """What becomes of a link that leads nowhere: modprobe can't open it."""
     return JudgedModule(module.release, module.name, module.path, module.target, _leads_nowhere(module.problem))
+
+
+def _gone(name: str, release: str, path: str) -> JudgedModule:
+    """What becomes of a module that modules.dep lists and that is not there."""
+    said = "modules.dep lists it, and there is no such file"
+    return JudgedModule(
+        release, name, path, "", Verdict(FAILS, "ENOENT", (Reason("no-file", "ENOENT", "", found=said),))
+    )
 
 
 def _leads_nowhere(problem: str) -> Verdict:

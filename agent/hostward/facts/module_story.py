@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hostward.facts.kernel_profiles import KernelFiles
 from hostward.facts.module_matrix import Cell, Matrix, Row
-from hostward.facts.packages import Owner, Packages
+from hostward.facts.packages import Owner, owners_of
 from hostward.facts.verdicts import Judge, JudgedModule
 from hostward.host import HostError
 from hostward.kmod.modprobe import Action
@@ -15,8 +15,8 @@ from hostward.kmod.module import BadModule, ModuleFile
 from hostward.kmod.search import SearchOrder, name_of
 from hostward.kmod.signature import Signature
 from hostward.kmod.verdict import RuleOutcome, trace
-from hostward.model import Unavailable
 
+_NAMESAKES_MAX = 20
 _PACKED = ("", ".xz", ".zst", ".gz")
 
 
@@ -82,9 +82,7 @@ class Story:
     cannot_tell: tuple[str, ...]
 
 
-def story_of(
-    matrix: Matrix, files: KernelFiles, order: SearchOrder, packages: Packages | Unavailable, row: Row, cell: Cell
-) -> Story:
+def story_of(matrix: Matrix, files: KernelFiles, order: SearchOrder, row: Row, cell: Cell) -> Story:
     judge = matrix.judges.of(cell.release)
     judged = cell.judged
     module = _module(matrix, judge, judged)
@@ -93,8 +91,8 @@ def story_of(
     soft = None if modprobe is None else modprobe.config.softdep(name)
     why, candidates = _why(matrix, files, order, name, cell)
     owner = None
-    if not isinstance(packages, Unavailable) and judged is not None:
-        owner = packages.owner(judged.file or judged.path)
+    if judged is not None and judged.path not in matrix.given:
+        owner = owners_of(matrix.host, [judged.file or judged.path]).owner(judged.file or judged.path)
     rules: list[RuleOutcome] = []
     symbols: list[SymbolUse] = []
     if module is not None and judge is not None:
@@ -223,9 +221,10 @@ def _in_tree(matrix: Matrix, tree: str, name: str) -> Iterator[str]:
         lines = matrix.host.text(f"{tree}/modules.order", 4 << 20).split()
     except HostError:
         return
-    for line in lines:
-        if name_of(line) == name and line.startswith("kernel/"):
-            for suffix in _PACKED:
-                if matrix.host.is_file(f"{tree}/{line}{suffix}"):
-                    yield line + suffix
-                    break
+    for line in sorted({line for line in lines if name_of(line) == name and line.startswith("kernel/")})[
+        :_NAMESAKES_MAX
+    ]:
+        for suffix in _PACKED:
+            if matrix.host.is_file(f"{tree}/{line}{suffix}"):
+                yield line + suffix
+                break

@@ -13,7 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 #: How many modules one word may pull in; real ones pull in a few dozen.
-_PULLED_MAX = 200
+_PULLED_MAX = 100
+#: How many patterns of an index that begin with a wildcard are looked at; real indexes have none, and these are what
+#: a look-up spends its time on.
+_ANYWHERE_MAX = 500
 _WILD = re.compile(r"[*?\[\\]")
 
 
@@ -54,9 +57,24 @@ class ModprobeConfig:
         own = parse_modprobe_conf([("modules.softdep", modules_softdep)]).softdeps
         return replace(self, softdeps=tuple(sorted((*self.softdeps, *own), key=lambda dep: dep.file)))
 
+    @functools.cached_property
+    def _softdeps(self) -> tuple[dict[str, int], list[int]]:
+        """Where in `softdeps` each plain name comes first, and where the patterns are."""
+        plain: dict[str, int] = {}
+        wild = []
+        for number, dep in enumerate(self.softdeps):
+            if _WILD.search(dep.module):
+                wild.append(number)
+            else:
+                plain.setdefault(dep.module, number)
+        return plain, wild
+
     def softdep(self, name: str) -> Softdep | None:
         """The softdep line that holds for a module: the first that fits."""
-        return next((dep for dep in self.softdeps if fits(dep.module, name)), None)
+        plain, wild = self._softdeps
+        best = plain.get(name, len(self.softdeps))
+        best = next((n for n in wild if n < best and fits(self.softdeps[n].module, name)), best)
+        return self.softdeps[best] if best < len(self.softdeps) else None
 
 
 def parse_modprobe_conf(files: Iterable[tuple[str, str]]) -> ModprobeConfig:
@@ -86,7 +104,7 @@ def parse_modprobe_conf(files: Iterable[tuple[str, str]]) -> ModprobeConfig:
                 softdeps.append(Softdep(file, name, *_softdeps(rest)))
             elif words[0] == "options" and rest:
                 options[name] = (*options.get(name, ()), rest)
-    return ModprobeConfig(frozenset(blacklist), install, tuple(aliases), tuple(softdeps), options)
+    return ModprobeConfig(frozenset(blacklist), install, tuple(dict.fromkeys(aliases)), tuple(softdeps), options)
 
 
 def _softdeps(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -115,11 +133,13 @@ def normalized(alias: str) -> str | None:
 
 def fits(pattern: str, word: str) -> bool:
     """fnmatch(3) without flags.  Takes time in proportion to the product of the lengths, whatever the pattern."""
-    if not _WILD.search(pattern):
+    wild = _WILD.search(pattern)
+    if wild is None:
         return pattern == word
-    pieces = _pieces(pattern)
+    if not word.startswith(pattern[: wild.start()]):
+        return False
     try:
-        first, *rest = [re.compile("".join(piece), re.S) for piece in pieces]
+        first, rest, last_length = _compiled(pattern)
     except re.error:
         return False
     if not rest:
@@ -128,8 +148,16 @@ def fits(pattern: str, word: str) -> bool:
     for piece in rest[:-1]:
         # Every piece has one length, so the first place where it fits leaves the most for the others.
         here = piece.search(word, here.end()) if here else None
-    start = len(word) - len(pieces[-1])
+    start = len(word) - last_length
     return here is not None and start >= here.end() and rest[-1].fullmatch(word, start) is not None
+
+
+@functools.lru_cache(4096)
+def _compiled(pattern: str) -> tuple[re.Pattern[str], tuple[re.Pattern[str], ...], int]:
+    """The pieces between the stars of a pattern: the first, the others, and the length of what the last one matches."""
+    pieces = _pieces(pattern)
+    first, *rest = [re.compile("".join(piece), re.S) for piece in pieces]
+    return first, tuple(rest), len(pieces[-1])
 
 
 def _pieces(pattern: str) -> list[list[str]]:
@@ -163,13 +191,14 @@ class Aliases:
 
     def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
         self._plain: dict[str, list[tuple[int, str]]] = {}
-        self._wild: list[tuple[int, str, str, str]] = []
+        self._wild: list[tuple[int, str, str]] = []
+        self._anywhere: list[tuple[int, str, str]] = []
         for number, (pattern, module) in enumerate(pairs):
             wild = _WILD.search(pattern)
             if wild is None:
                 self._plain.setdefault(pattern, []).append((number, module))
-            else:
-                self._wild.append((number, pattern[: wild.start()], pattern, module))
+            elif wild.start() or len(self._anywhere) < _ANYWHERE_MAX:
+                (self._wild if wild.start() else self._anywhere).append((number, pattern, module))
 
     @classmethod
     def parse(cls, text: str) -> Aliases:
@@ -192,7 +221,7 @@ class Aliases:
     def modules(self, word: str) -> list[str]:
         """The modules that a word is an alias of, in the order of the lines, each once."""
         found = list(self._plain.get(word, ()))
-        found += [(n, m) for n, start, pattern, m in self._wild if word.startswith(start) and fits(pattern, word)]
+        found += [(n, m) for n, pattern, m in (*self._wild, *self._anywhere) if fits(pattern, word)]
         return list(dict.fromkeys(module for _, module in sorted(found)))
 
     def names(self) -> list[str]:
@@ -256,9 +285,15 @@ class Modprobe:
         self.index = index
         self.config = config
         self._name_of = name_of
+        self._meanings: dict[str, Meaning] = {}
 
     def meaning(self, word: str) -> Meaning:
         """What modprobe takes a word for: the first of its look-ups that finds anything (modprobe -R)."""
+        if word not in self._meanings:
+            self._meanings[word] = self._meaning(word)
+        return self._meanings[word]
+
+    def _meaning(self, word: str) -> Meaning:
         name = normalized(word)
         if name is None:
             return Meaning((), "")

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 BUILT_IN = "built-in"
+#: How many lines of modules.dep are read: no kernel has half as many modules.
+_LISTED_MAX = 20_000
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def parse_modules_dep(text: str, tree: str) -> dict[str, tuple[str, tuple[str, .
                 return path[len(base) :]
         return path
 
-    for line in text.splitlines():
+    for line in text.splitlines()[:_LISTED_MAX]:
         path, colon, needs = line.partition(":")
         if colon:
             path = below(path)
