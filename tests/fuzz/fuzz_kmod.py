@@ -52,7 +52,7 @@ def main() -> int:
     )
     print(", ".join(f"{count:,} {name}" for name, count in sorted(tally.by_reader.items())))
     print(f"{tally.accepted:,} were read to their end, the others refused with a documented reason")
-    print(f"slowest: {tally.slowest_s * 1000:.0f} ms ({tally.slowest})")
+    print(f"slowest: {tally.slowest_s * 1000:.0f} ms of a processor ({tally.slowest})")
     print(f"peak memory of a process: {tally.peak >> 20} MB, {tally.base >> 20} MB of them at its start")
     print(f"most memory by one input: {tally.growth >> 20} MB ({tally.hungriest})")
     for failure in tally.failures:

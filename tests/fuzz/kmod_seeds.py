@@ -145,10 +145,14 @@ def small_vmlinux(vmlinux: bytes) -> bytes:
         crcs = sections["__kcrctab" + suffix][1]
         entries, sums = b"", b""
         for n, fields in enumerate(struct.iter_unpack("<iii", table)):
-            name, space = at + 12 * n + 4 + fields[1], at + 12 * n + 8 + fields[2]
-            if start <= name - strings_at < end and start <= space - strings_at < end:
+            here = at + 12 * n
+            name, space = here + 4 + fields[1] - strings_at, here + 8 + fields[2] - strings_at
+            if not strings[space]:  # the linker keeps one empty string for all
+                space = end - 1
+            if start <= name < end and start <= space < end:
                 moved = 12 * n - len(entries)
-                entries += struct.pack("<iii", fields[0] + moved, fields[1] + moved, fields[2] + moved)
+                last = strings_at + space - here - 8
+                entries += struct.pack("<iii", fields[0] + moved, fields[1] + moved, last + moved)
                 sums += crcs[4 * n : 4 * n + 4]
         kept += [("__ksymtab" + suffix, at, entries), ("__kcrctab" + suffix, sections["__kcrctab" + suffix][0], sums)]
     kept.append(("__ksymtab_strings", strings_at + start, strings[start:end]))
@@ -220,7 +224,8 @@ def _packed(found: list[Seed]) -> list[Seed]:
     plain = {kind: [s for s in found if s.kind == kind] for kind in ("module", "symvers", "initramfs", "vmlinux")}
     more = []
     for name, pack in packers.items():
-        more += [Seed("module", f"{name} of {s.name}", pack(s.data)) for s in plain["module"][-2:-1]]
+        kind = "module" if name in ("gzip", "xz", "zstd") else "packed"
+        more += [Seed(kind, f"{name} of {s.name}", pack(s.data)) for s in plain["module"][-2:-1]]
         more += [Seed("symvers", f"{name} of {s.name}", pack(s.data)) for s in plain["symvers"][-1:]]
         more += [Seed("initramfs", f"{name} of {s.name}", pack(s.data)) for s in plain["initramfs"][-1:]]
         # Without a header the payload is looked for.

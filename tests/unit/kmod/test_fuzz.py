@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from hostward.kmod.image import read_image
 from tests.fuzz import runner
 from tests.fuzz.kmod_inputs import maker
 from tests.fuzz.kmod_seeds import seeds
@@ -29,6 +30,16 @@ def test_mutated_files_give_a_documented_reason(make: Maker) -> None:
     assert tally.by_reader.keys() >= {"module", "symvers", "map", "initramfs", "config", "packed"}
     # Neither all broken beyond reading nor all untouched in what matters.
     assert INPUTS // 10 < tally.accepted < INPUTS * 9 // 10
+
+
+def test_unmutated_each_of_them_is_read() -> None:
+    found = seeds()
+    for seed in found:
+        TARGETS[seed.kind][0](seed.data)
+    for seed in found:
+        if seed.kind == "vmlinux":
+            exports = read_image(seed.data, seed.name).exports.exports
+            assert len(exports) > 100 and all(export.crc for export in exports.values())
 
 
 def test_an_input_is_made_again_by_its_number(make: Maker) -> None:
