@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from multiprocessing.sharedctypes import Synchronized
 from typing import Any
 
-#: Bounds of one input: wall time in seconds; address space and resident memory of the whole process in bytes.
+#: Bounds of one input: processor time and time without a sign of life in seconds; address space and resident memory of the whole process in bytes.
 TIME_MAX_S = 5.0
 SILENT_MAX_S = 30.0
 ADDRESSES_MAX = 2 << 30
@@ -72,14 +72,14 @@ def resident() -> int:
 
 
 def _expired(signum: int, frame: object) -> None:
-    raise Hang(f"longer than {TIME_MAX_S} s")
+    raise Hang(f"more than {TIME_MAX_S} s of a processor")
 
 
 def run(seed: int, numbers: Iterator[int], make: Maker, readers: dict[str, Reader],
         at: Synchronized[int] | None = None) -> Tally:  # fmt: skip
     """These inputs, one after the other, in this process; `at` is told which one is under way."""
     tally = Tally()
-    old = signal.signal(signal.SIGALRM, _expired)
+    old = signal.signal(signal.SIGPROF, _expired)
     held = tally.base = resident()
     try:
         for number in numbers:
@@ -87,7 +87,7 @@ def run(seed: int, numbers: Iterator[int], make: Maker, readers: dict[str, Reade
                 at.value = number
             name, reader, data = make(draw(seed, number))
             read, documented = readers[reader]
-            signal.setitimer(signal.ITIMER_REAL, TIME_MAX_S)
+            signal.setitimer(signal.ITIMER_PROF, TIME_MAX_S)
             start = time.process_time()
             try:
                 read(data)
@@ -95,11 +95,11 @@ def run(seed: int, numbers: Iterator[int], make: Maker, readers: dict[str, Reade
             except documented:
                 pass
             except (Exception, Hang):
-                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.setitimer(signal.ITIMER_PROF, 0)
                 tally.failures.append(f"input {number}, {reader}, from {name}:\n{traceback.format_exc(limit=-6)}")
                 if len(tally.failures) >= FAILURES_MAX:
                     break
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
             took = time.process_time() - start
             tally.inputs += 1
             tally.by_reader[reader] = tally.by_reader.get(reader, 0) + 1
@@ -110,7 +110,7 @@ def run(seed: int, numbers: Iterator[int], make: Maker, readers: dict[str, Reade
                 tally.growth, tally.hungriest = now - held, f"input {number}, {reader}, from {name}"
             held = now
     finally:
-        signal.signal(signal.SIGALRM, old)
+        signal.signal(signal.SIGPROF, old)
     tally.peak = held
     if held > RESIDENT_MAX:
         tally.failures.append(
