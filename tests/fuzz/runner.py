@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from multiprocessing.sharedctypes import Synchronized
 from typing import Any
 
-#: Bounds of one input: processor time and time without a sign of life in seconds; address space and resident memory of the whole process in bytes.
+#: Bounds of one input (processor time, and time without a sign of life, in seconds) and of a process (address space and
+#: resident memory, in bytes).
 TIME_MAX_S = 5.0
 SILENT_MAX_S = 30.0
 ADDRESSES_MAX = 2 << 30
