@@ -100,6 +100,12 @@ def field(data: bytes, key: str, value: str | None) -> bytes:
     return modinfo(data, change)
 
 
+def named(data: bytes, name: str) -> bytes:
+    """The module with another name: in .modinfo and in its struct module."""
+    this = section(data, ".gnu.linkonce.this_module")
+    return field(put(data, this.offset + 24, name.encode().ljust(56, b"\0")), "name", name)
+
+
 def versions(data: bytes, change: Mapping[str, int | None]) -> bytes:
     """The module with other CRCs in __versions: a number is XORed into the CRC, None takes the entry away."""
     kept = []

@@ -9,7 +9,7 @@ from hostward.facts import fact
 from hostward.facts.kernel_profiles import KernelFiles, KernelProfiles, read_module
 from hostward.facts.module_trees import ModuleTree, ModuleTrees, TreeModule
 from hostward.host import Host, HostError, Missing
-from hostward.kmod.module import SIZE_MAX, BadModule, ModuleFile, unpacked
+from hostward.kmod.module import SIZE_MAX, BadModule, ModuleFile, parse_module, unpacked
 from hostward.kmod.search import (
     SearchOrder,
     name_of,
@@ -266,11 +266,23 @@ class Judge:
             try:
                 known = read_module(self._host, file)
             except BadModule as error:
-                known = error
+                known = self._as_the_kernel_reads_it(file) or error
             self._parsed[file] = known
         if isinstance(known, BadModule):
             raise known
         return known
+
+    def _as_the_kernel_reads_it(self, file: str) -> ModuleFile | None:
+        """A file whose header names another class or byte order, taken for one of the kernel's own, as the kernel
+        does: it looks at neither (elf_validity_check)."""
+        bits, big = self.profile.bits, self.profile.big
+        try:
+            data = unpacked(self._host.read(file, SIZE_MAX))
+            if data[:4] != b"\x7fELF" or bits is None or (data[4] == bits // 32 and data[5] == 1 + bool(big)):
+                return None
+            return parse_module(b"\x7fELF" + bytes((bits // 32, 1 + bool(big))) + data[6:], file)
+        except (BadModule, HostError, IndexError):
+            return None
 
     def _is_chosen(self, name: str, path: str) -> tuple[bool | None, str]:
         """(whether modprobe takes this file for the name, the path it takes instead)."""

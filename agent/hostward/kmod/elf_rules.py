@@ -27,6 +27,8 @@ def elf_complaint(data: bytes, kernel: KernelProfile) -> str | None:
     if said is None:
         return None
     if kernel.version < _CHECKS:
+        if said.startswith("ELF Spec violation"):
+            return None
         cut = said.startswith("Invalid ELF section in module")
         return f"Module len {len(data)} truncated" if cut else ""
     return said if kernel.version >= _TALKS or said.startswith("Invalid ELF section in module") else ""
@@ -55,7 +57,7 @@ def _complaint(data: bytes, kernel: KernelProfile) -> str | None:
     names = _names(data, headers, strndx)
     sections = _sections(data, headers, (kernel.version < _STRICT and strndx < count and headers[strndx][5]) or 0)
     if kernel.version >= _STRICT:
-        return sections or names or _name_offsets(headers, headers[strndx][5])
+        return sections or names or _name_offsets(headers, headers[strndx][5]) or _strings(headers)
     return names or sections
 
 
@@ -94,4 +96,16 @@ def _name_offsets(headers: list[tuple[int, ...]], names_size: int) -> str | None
     for number, (name, kind, *_) in enumerate(headers):
         if kind != SHT_NULL and name >= names_size:
             return f"Invalid ELF section name in module (section {number} type {kind})"
+    return None
+
+
+def _strings(headers: list[tuple[int, ...]]) -> str | None:
+    """What is wrong with the string table of the symbols."""
+    for _, kind, _, _, _, _, link, *_ in headers:
+        if kind != SHT_SYMTAB:
+            continue
+        if not 0 < link < len(headers):
+            return f"Invalid ELF sh_link!=SHN_UNDEF({link}) or (sh_link({link}) >= hdr->e_shnum({len(headers)})"
+        if headers[link][1] != SHT_STRTAB:
+            return f"Invalid ELF symbol string table type: {headers[link][1]}"
     return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from hostward.kmod.elf import MACHINES
-from hostward.kmod.module import LAYOUT_SYMBOLS, ModuleFile
+from hostward.kmod.module import GPL_COMPATIBLE, LAYOUT_SYMBOLS, ModuleFile
 from hostward.kmod.profile import KernelProfile, Lookup, Open, Reason
 from hostward.kmod.signature import Signature
 
@@ -36,8 +36,10 @@ def signature_of(found: Signature | None, state: str, kernel: KernelProfile, tai
             said = "module: PKCS#7 signature info has unexpected non-zero params" if found.kind == "PKCS#7" else ""
             message = said if kernel.version >= (5, 4, 0) else ""
             return Reason("signature", "EBADMSG", message, found=found.problem)
+        if found.kind == "PKCS#7" and not (found.signer or found.key or found.hash):
+            return Reason("signature", "EBADMSG", "", found="its PKCS#7 data can't be read")
         if found.kind != "PKCS#7" and kernel.version >= (4, 3, 0):
-            what, before = "module with unsupported crypto", "module: Module is not signed with expected PKCS#7 message"
+            what, before = "module with unsupported crypto", "module: not signed with expected PKCS#7 message"
             if kernel.version < (5, 4, 0):
                 return Reason("signature", "ENOPKG", "", found=f"a signature of another form ({found.kind})")
         elif state == "bad":
@@ -198,10 +200,34 @@ def marks(module: ModuleFile, kernel: KernelProfile, taints: set[str]) -> None:
     """check_modinfo(), set_license(): what the module is marked with."""
     if not module.intree and kernel.version >= (3, 2, 0):
         taints.add("O")
-    if not module.gpl_compatible or module.name in ("driverloader", "lve"):
+    if module.field("license") not in GPL_COMPATIBLE or module.name in ("driverloader", "lve"):
         taints.add("P")
-    if module.field("staging") is not None and kernel.version >= (2, 6, 28):
-        taints.add("C")
+    for key, letter, since in (("staging", "C", (2, 6, 28)), ("livepatch", "K", (4, 0, 0)), ("test", "N", (6, 0, 0))):
+        if kernel.version >= since and module.field(key) is not None:
+            taints.add(letter)
+
+
+def livepatch(module: ModuleFile, kernel: KernelProfile, taints: set[str]) -> Reason | None:
+    """check_modinfo_livepatch() (4.6 and later)."""
+    if module.field("livepatch") is None or kernel.version < (4, 6, 0):
+        return None
+    patches = kernel.option("LIVEPATCH")
+    if patches is None:
+        raise Open(f"whether kernel {kernel.release} takes live patches (CONFIG_LIVEPATCH)")
+    if patches:
+        return None
+    said = "module is marked as livepatch module, but livepatch support is disabled"
+    return Reason("livepatch", "ENOEXEC", f"{module.name}: {said}", found="CONFIG_LIVEPATCH is not set")
+
+
+def btf(module: ModuleFile, kernel: KernelProfile, taints: set[str]) -> Reason | None:
+    """btf_module_notify() of kernel/bpf/btf.c (5.11 and later): types that do not fit the kernel's own refuse the
+    module (EINVAL), unless CONFIG_MODULE_ALLOW_BTF_MISMATCH (5.18 and later).  Those of another build rarely fit."""
+    if not module.has_btf or kernel.version < (5, 11, 0) or not kernel.option("DEBUG_INFO_BTF_MODULES"):
+        return None
+    if kernel.option("MODULE_ALLOW_BTF_MISMATCH") or module.vermagic.split(" ")[0] == kernel.release:
+        return None
+    raise Open("it has BTF of another kernel, and this one refuses what does not fit its own types")
 
 
 def export_versions(module: ModuleFile, kernel: KernelProfile, taints: set[str]) -> Reason | None:

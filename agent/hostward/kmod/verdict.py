@@ -14,7 +14,7 @@ from hostward.kmod import load_rules as rules
 from hostward.kmod.elf_rules import elf_complaint
 from hostward.kmod.module import BadModule, ModuleFile
 from hostward.kmod.profile import KernelProfile, Lookup, Open, Reason, Symbol
-from hostward.kmod.signature import read_signature
+from hostward.kmod.signature import MAGIC, read_signature
 
 __all__ = [
     "FAILS", "LOADS", "UNKNOWN", "KernelProfile", "Lookup", "Reason", "RuleOutcome", "Symbol", "Verdict",
@@ -28,7 +28,7 @@ LOADS, FAILS, UNKNOWN = "loads", "fails", "unknown"
 class Verdict:
     """`outcome` is loads, fails or unknown; `errno` is finit_module's answer ("" when it loads or can't be told).
 
-    `taints` are the letters the load would bring (P, F, C, O, E); `cannot_tell` says what the sources leave open.
+    `taints` are the letters the load would bring (P, F, C, O, E, K, N); `cannot_tell` says what the sources leave open.
     "loads" means that the kernel links it; what its own init function then answers is not foreseen.
     """
 
@@ -70,11 +70,30 @@ def judge(
             reasons += outcome.reasons
             break
         earlier = len(cannot)
-    order = "".join(letter for letter in "PFCOE" if letter in taints)
+    order = "".join(letter for letter in "PFCOEKN" if letter in taints)
     if reasons:
         # It fails for sure; a rule before that nobody can tell of might have answered otherwise.
         return Verdict(FAILS, "" if earlier else reasons[-1].errno, tuple(reasons), order, tuple(cannot))
     return Verdict(UNKNOWN if cannot else LOADS, "", (), order, tuple(cannot))
+
+
+def judge_linked(module: ModuleFile, kernel: KernelProfile) -> Verdict | None:
+    """The verdict on a module whose symbols are known to be there, every one as it wants them; None where another rule
+    fails or can't be decided, for which judge() is to be asked."""
+    taints: set[str] = set()
+    try:
+        for rule in (rules.signature, rules.elf, rules.blacklist, rules.layout, rules.vermagic):
+            if rule(module, kernel, taints) is not None:
+                return None
+        rules.marks(module, kernel, taints)
+        if (
+            rules.export_versions(module, kernel, taints) is not None
+            or rules.built_in(module, kernel, taints) is not None
+        ):
+            return None
+    except Open:
+        return None
+    return Verdict(LOADS, "", (), "".join(letter for letter in "PFCOE" if letter in taints))
 
 
 class RuleOutcome(NamedTuple):
@@ -117,6 +136,7 @@ def _steps(
     yield tried("module_blacklist=", lambda: rules.blacklist(module, kernel, taints))
     yield tried("layout of struct module", lambda: rules.layout(module, kernel, taints))
     yield tried("vermagic", lambda: rules.vermagic(module, kernel, taints))
+    yield tried("live patch", lambda: rules.livepatch(module, kernel, taints))
     if loaded:
         there = Reason("loaded", "EEXIST", "", wanted=module.name) if module.name in loaded else None
         yield tried("not loaded yet", lambda: there)
@@ -131,6 +151,7 @@ def _steps(
     state = FAILS if reasons else UNKNOWN if cannot else "passes"
     yield RuleOutcome("symbols: there, visible, CRC, namespace", state, reasons, tuple(cannot))
     yield tried("exports that are there already", lambda: rules.duplicates(module, present))
+    yield tried("BTF", lambda: rules.btf(module, kernel, taints))
     yield tried("name of a built-in module", lambda: rules.built_in(module, kernel, taints))
 
 
@@ -144,7 +165,7 @@ def judge_file(data: bytes, error: BadModule, kernel: KernelProfile, state: str 
     if not data:
         # kernel_read_file() answers before anything is looked at.
         return Verdict(FAILS, "EINVAL", (Reason("elf", "EINVAL", "", found=error.reason),))
-    found = read_signature(data)
+    found = read_signature(data) if len(data) > len(MAGIC) else None
     try:
         reason = rules.signature_of(found, state, kernel, set())
     except Open as why:

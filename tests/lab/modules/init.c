@@ -4,7 +4,7 @@
  * second serial port.  Lines of the plan, and what is told:
  *
  *   case NAME            begins a case; what the one before loaded is unloaded, last first
- *   load FILE [PARAMS]   finit_module: "errno N", then "log TEXT" for each line of the kernel's log,
+ *   load FILE            finit_module: "errno N", then "log TEXT" for each line of the kernel's log,
  *                        "taint LETTERS" of each module that is live since
  *   inflate FILE         the same with MODULE_INIT_COMPRESSED_FILE: the kernel inflates the file itself
  */
@@ -62,7 +62,7 @@ static void log_lines(int kmsg)
 	}
 }
 
-static void load(const char *file, const char *params, int flags, int kmsg)
+static void load(const char *file, int flags, int kmsg)
 {
 	char now[MODULES_MAX][64], path[128], taint[64];
 	int fd = open(file, O_RDONLY | O_CLOEXEC), count, i, j;
@@ -75,7 +75,7 @@ static void load(const char *file, const char *params, int flags, int kmsg)
 	before_count = live(before);
 	while (read(kmsg, now, sizeof(now)) > 0 || errno == EPIPE)
 		;
-	status = syscall(SYS_finit_module, fd, params, flags);
+	status = syscall(SYS_finit_module, fd, "", flags);
 	fprintf(out, "errno %d\n", status ? errno : 0);
 	close(fd);
 	log_lines(kmsg);
@@ -110,7 +110,7 @@ static void unload(void)
 
 int main(void)
 {
-	char line[1024], *file, *params;
+	char line[1024], *file;
 	FILE *plan;
 	int kmsg;
 
@@ -133,15 +133,12 @@ int main(void)
 		if (!file)
 			continue;
 		*file++ = 0;
-		params = strcmp(line, "case") ? strchr(file, ' ') : NULL;
-		if (params)
-			*params++ = 0;
 		if (!strcmp(line, "case")) {
 			unload();
 			fprintf(out, "case %s\n", file);
 		} else {
 			fprintf(out, "load %s\n", file);
-			load(file, params ? params : "", strcmp(line, "inflate") ? 0 : COMPRESSED_FILE, kmsg);
+			load(file, strcmp(line, "inflate") ? 0 : COMPRESSED_FILE, kmsg);
 		}
 	}
 	unload();

@@ -6,8 +6,6 @@
  *   PROVIDES_OTHER       the same, lab_count with another prototype and so another CRC
  *   USES_COUNT/PLAIN/SPACED/WEAK   needs lab_count / lab_plain / lab_spaced / lab_count as a weak reference
  *   USES_KERNEL          needs several exports of the kernel itself, GPL-only ones (NEEDS_GPL) among them
- *   PARAMETER            has a parameter, number, an int
- *   FAILS                its init answers -ENODEV
  */
 #include <linux/module.h>
 #include <linux/version.h>
@@ -60,10 +58,6 @@ unsigned long __weak lab_count(unsigned long start);
 #ifdef USES_SPACED
 MODULE_IMPORT_NS(NAMESPACE);
 #endif
-#ifdef PARAMETER
-static int number;
-module_param(number, int, 0444);
-#endif
 
 static int __init lab_init(void)
 {
@@ -86,9 +80,6 @@ static int __init lab_init(void)
 #endif
 #ifdef NEEDS_GPL
 	pr_debug("%u\n", work_busy(NULL + sum));
-#endif
-#ifdef FAILS
-	return -ENODEV;
 #endif
 	return sum == LONG_MIN ? -EDOM : 0;
 }
