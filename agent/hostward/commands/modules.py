@@ -60,7 +60,8 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.words:
         rows = _named(engine, matrix, arguments.words)
     else:
-        rows = matrix.rows(matrix.all_names() if arguments.all else matrix.outside_names(), _progress())
+        progress = _progress(arguments.all)
+        rows = matrix.rows(matrix.all_names() if arguments.all else matrix.outside_names(), progress)
 
     def explain(row: Row, cell: Cell) -> Story:
         from hostward.facts.module_story import story_of
@@ -176,20 +177,20 @@ def _width() -> int:
     return shutil.get_terminal_size().columns
 
 
-def _progress() -> Callable[[int, int], None] | None:
-    """Shows on a terminal how far a long scan is, from its second half second on; leaves nothing behind."""
+def _progress(long: bool) -> Callable[[str], None] | None:
+    """Shows on a terminal what a scan is at, ten times a second at most; "" wipes it away again.
+
+    A scan that is not known to be long shows nothing in its first half second.
+    """
     if not sys.stderr.isatty():
         return None
-    start = last = time.monotonic()
+    shown, last = False, 0.0 if long else time.monotonic() + 0.4
 
-    def show(done: int, total: int) -> None:
-        nonlocal last
+    def show(text: str) -> None:
+        nonlocal shown, last
         now = time.monotonic()
-        if done == total - 1:
-            if last > start:
-                print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-        elif now - start > 0.5 and now - last > 0.1:
-            last = now
-            print(f"\r\x1b[Kjudging modules: {done} of {total}", end="", file=sys.stderr, flush=True)
+        if (text and now - last > 0.1) or (not text and shown):
+            shown, last = bool(text), now
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
     return show

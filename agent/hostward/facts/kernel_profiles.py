@@ -39,13 +39,15 @@ class KernelFiles:
     """A kernel's profile with what it was made from.
 
     `table` holds its exports (None: nothing tells them), `modules_dep` what modules.dep says by module name
-    (path below the tree, paths of what it needs).
+    (path below the tree, paths of what it needs). `cmdline` are the words it is or would be started with, as far as
+    they are known.
     """
 
     kernel: Kernel
     profile: KernelProfile
     table: ExportTable | None
     modules_dep: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+    cmdline: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def _files(host: Host, kernel: Kernel, running: bool, words: tuple[str, ...]) ->
         sources=() if table is None else (table.source,),
         cannot_tell=(*cannot, *problems),
     )
-    return KernelFiles(kernel, profile, table, dep)
+    return KernelFiles(kernel, profile, table, dep, words)
 
 
 def _modules_dep(host: Host, kernel: Kernel) -> dict[str, tuple[str, tuple[str, ...]]]:

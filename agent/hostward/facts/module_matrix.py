@@ -110,15 +110,20 @@ class Matrix:
     def outside(self, release: str) -> tuple[TreeModule, ...]:
         return self._trees[release].outside
 
-    def rows(self, names: Sequence[str], progress: Callable[[int, int], None] | None = None) -> list[Row]:
-        """A row for each name. Kernel by kernel, which reads each kernel's files once and in a go."""
+    def rows(self, names: Sequence[str], progress: Callable[[str], None] | None = None) -> list[Row]:
+        """A row for each name. Kernel by kernel, which reads each kernel's files once and in a go.
+
+        `progress` is told how far it is, and "" at the end.
+        """
         cells: list[list[Cell]] = [[] for _ in names]
         total = len(names) * len(self.releases)
         for number, release in enumerate(self.releases):
             for n, name in enumerate(names):
                 if progress is not None:
-                    progress(number * len(names) + n, total)
+                    progress(f"judging modules: {number * len(names) + n} of {total}")
                 cells[n].append(self._cell(name, release))
+        if progress is not None:
+            progress("")
         return [Row(name, tuple(of)) for name, of in zip(names, cells)]
 
     def _cell(self, name: str, release: str) -> Cell:
@@ -159,7 +164,10 @@ class Matrix:
             else:
                 yield f"modprobe.d: `install {name} {command}`: modprobe runs that instead of loading it"
         if name in modprobe.config.blacklist:
-            yield f"modprobe.d: `blacklist {name}`: not loaded by an alias, only by its own name or as a dependency"
+            line = f"modprobe.d: `blacklist {name}`"
+            if name in modprobe.config.cmdline_blacklist:
+                line = f"modprobe.blacklist={name} on the kernel's command line"
+            yield f"{line}: not loaded by an alias, only by its own name or as a dependency"
 
     def file_row(self, path: str, source: Host) -> Row:
         """A row for a module file of `source`: this host, or the running machine for a file that lies elsewhere.

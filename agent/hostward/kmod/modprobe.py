@@ -33,8 +33,9 @@ class Softdep(NamedTuple):
 class ModprobeConfig:
     """The lines of modprobe.d, in the order they are read.
 
-    `blacklist` stops aliases only; `install` replaces the loading with a command (a pattern of names, and the command
-    as text), of which the first that fits holds, as with `softdeps`. `aliases` are (pattern, module).
+    `blacklist` stops aliases only (`cmdline_blacklist` are those of the kernel's command line); `install` replaces the
+    loading with a command (a pattern of names, and the command as text), of which the first that fits holds, as with
+    `softdeps`. `aliases` are (pattern, module).
     """
 
     blacklist: frozenset[str] = frozenset()
@@ -42,6 +43,7 @@ class ModprobeConfig:
     aliases: tuple[tuple[str, str], ...] = ()
     softdeps: tuple[Softdep, ...] = ()
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    cmdline_blacklist: frozenset[str] = frozenset()
 
     def command(self, name: str) -> str:
         """The command of the install line that holds for a module; "" where none does."""
@@ -52,10 +54,18 @@ class ModprobeConfig:
         command = self.command(name)
         return command if re.fullmatch(r"(/usr)?/bin/(false|true)|:", command.strip()) else ""
 
-    def with_kernel(self, modules_softdep: str) -> ModprobeConfig:
-        """With a kernel's modules.softdep, whose place among the files is by its name, like theirs."""
+    def with_kernel(self, modules_softdep: str, cmdline: Iterable[str] = ()) -> ModprobeConfig:
+        """With a kernel's modules.softdep, whose place among the files is by its name, like theirs, and with the
+        modprobe.blacklist= of its command line."""
         own = parse_modprobe_conf([("modules.softdep", modules_softdep)]).softdeps
-        return replace(self, softdeps=tuple(sorted((*self.softdeps, *own), key=lambda dep: dep.file)))
+        values = (word.partition("=")[2] for word in cmdline if word.startswith("modprobe.blacklist="))
+        kept_out = frozenset(name for value in values for name in value.split(",") if name)
+        return replace(
+            self,
+            softdeps=tuple(sorted((*self.softdeps, *own), key=lambda dep: dep.file)),
+            blacklist=self.blacklist | kept_out,
+            cmdline_blacklist=kept_out,
+        )
 
     @functools.cached_property
     def _softdeps(self) -> tuple[dict[str, int], list[int]]:
