@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hostward.facts.kernel_profiles import read_module
 from hostward.facts.modprobe import Modprobes
@@ -192,27 +192,29 @@ class Matrix:
         if judge is None:
             why = Verdict(UNKNOWN, cannot_tell=(f"no files of kernel {release} to judge by",))
             return Cell(release, UNKNOWN, JudgedModule(release, name, path, path, why), by_insmod=True)
-        mine = [m for m in self.outside(release) if real and (m.path == path or m.file == real)]
-        judged = None
+        mine = [(m.path, m.file) for m in self.outside(release) if real and (m.path == path or m.file == real)]
+        own = self._own_path(real, release) if real else ""
+        if own:
+            mine.append((own, real))
         if mine:
-            judged = judge.module(mine[0].path, mine[0].file)
-        elif real and self._in_kernel(real, release):
-            judged = judge.module(path, real)
-        if judged is not None:
+            judged = judge.module(*mine[0])
             return Cell(release, judged.verdict.outcome, judged, notes=tuple(self._notes(judged.name, release)))
-        if isinstance(module, Verdict):
-            judged = JudgedModule(release, name, path, path, module)
-        else:
+        if isinstance(module, ModuleFile):
             judged = judge.insmod(module, path)
+        elif real:
+            judged = replace(judge.module(path, real), chosen=None, instead="")
+        else:
+            judged = JudgedModule(release, name, path, path, module)
         return Cell(release, judged.verdict.outcome, judged, by_insmod=True)
 
-    def _in_kernel(self, real: str, release: str) -> bool:
-        """Whether a file lies in the kernel's own directory."""
+    def _own_path(self, real: str, release: str) -> str:
+        """The path by which modprobe knows a file of the kernel's own; "" for any other file."""
+        tree = self._trees[release].path
         try:
-            base = self.host.resolve(self._trees[release].path) if self._trees[release].path else ""
+            base = self.host.resolve(tree) if tree else ""
         except HostError:
             base = ""
-        return bool(base) and real.startswith(f"{base}/kernel/")
+        return tree + real[len(base) :] if base and real.startswith(f"{base}/kernel/") else ""
 
 
 def _dangling(module: TreeModule) -> JudgedModule:

@@ -96,7 +96,8 @@ def _cause(row: Row, cell: Cell, paint: Paint, most: int) -> Iterator[str]:
     if judged is None:
         return
     where = judged.path + (f" -> {judged.file}" if judged.file and judged.file != judged.path else "")
-    lines = [where, *(line for reason in judged.verdict.reasons for line in reason_lines(reason))]
+    lines = [] if where == row.file else [where]
+    lines += [line for reason in judged.verdict.reasons for line in reason_lines(reason) if line not in phrase]
     if word == "unknown":
         lines += judged.verdict.cannot_tell
     for line in lines[: most + 1] if len(lines) > most + 2 else lines:
@@ -134,7 +135,7 @@ def reason_lines(reason: Reason) -> Iterator[str]:
     detail += [f"in {reason.provider}" if reason.provider else ""]
     said = ", ".join(part for part in detail if part)
     if not message:
-        yield said or reason.rule
+        yield said.removeprefix("there: ") if not reason.wanted else said
         return
     yield message[0] + (f"  ({said})" if said else "")
     yield from message[1:]
