@@ -19,8 +19,9 @@ class SearchOrder:
     """depmod's choice between files of one name.
 
     `order` lists directories below the module tree, best first, BUILT_IN standing for all others; `overrides` are
-    (module's name, pattern of kernels or "*", directory), the first that fits wins. `configured` is False where
-    no file says an order, so that depmod's default holds.
+    (module's name, pattern of kernels or "*", directory), the last that fits wins: one that says the very path of a
+    file, the name with the dashes it has there. `configured` is False where no file says an order, so that depmod's
+    default holds.
     """
 
     order: tuple[str, ...] = ("updates", BUILT_IN)
@@ -41,10 +42,10 @@ class SearchOrder:
         Of equals depmod keeps the one that readdir returned first, which nobody can foresee.
         """
         paths = sorted(paths)
-        for module, kernels, directory in self.overrides:
-            if module == name and (kernels == "*" or _matches(kernels, release)):
+        for module, kernels, directory in reversed(self.overrides):
+            if kernels == "*" or _matches(kernels, release):
                 for path in paths:
-                    if path.startswith(directory.rstrip("/") + "/"):
+                    if path.partition(".ko")[0] == f"{directory}/{module}":
                         return path, True
         ranks = [self.rank(path) for path in paths]
         best = min(ranks)
@@ -53,7 +54,7 @@ class SearchOrder:
 
 def _matches(pattern: str, release: str) -> bool:
     try:
-        return re.match(pattern, release) is not None
+        return re.search(pattern, release) is not None
     except re.error:
         return False
 
@@ -71,7 +72,7 @@ def parse_depmod_conf(texts: Iterable[str]) -> SearchOrder:
             if words[0] == "search":
                 order += words[1:]
             elif words[0] == "override" and len(words) >= 4:
-                overrides.append((words[1].replace("-", "_"), words[2], words[3]))
+                overrides.append((words[1], words[2], words[3]))
     if not order:
         return SearchOrder(overrides=tuple(overrides))
     return SearchOrder(tuple(order), tuple(overrides), True)
