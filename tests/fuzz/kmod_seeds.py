@@ -125,7 +125,7 @@ def _real(role: str) -> list[Seed]:
             found.append(_elf("module", path.name, data))
     lines = of.symvers.read_bytes().splitlines(keepends=True)
     found.append(Seed("symvers", of.release, b"".join(lines[:: len(lines) // 300])))
-    vmlinux = small_vmlinux(unpack_image(of.image.read_bytes()))
+    vmlinux = small_vmlinux(bytes(unpack_image(of.image.read_bytes())))
     return [*found, _elf("vmlinux", of.release, vmlinux), Seed("image", of.release, bzimage(of.image, vmlinux))]
 
 

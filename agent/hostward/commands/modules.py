@@ -61,6 +61,8 @@ def main(arguments: argparse.Namespace) -> int:
         rows = _named(engine, matrix, arguments.words)
     else:
         progress = _progress(arguments.all)
+        if arguments.all:
+            matrix.read_all(progress)
         rows = matrix.rows(matrix.all_names() if arguments.all else matrix.outside_names(), progress)
 
     def explain(row: Row, cell: Cell) -> Story:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from hostward.facts.kernel_profiles import read_module
 from hostward.facts.modprobe import Modprobes
 from hostward.facts.module_trees import ModuleTree, ModuleTrees, TreeModule
+from hostward.facts.tree_verdicts import judge_tree
 from hostward.facts.verdicts import JudgedModule, Judges, refusal
 from hostward.host import Host, HostError, Missing
 from hostward.kmod.module import BadModule, ModuleFile
@@ -94,6 +95,15 @@ class Matrix:
     def _listed(self, release: str) -> Collection[str]:
         modprobe = self.modprobes.of(release)
         return () if modprobe is None else modprobe.index.dep
+
+    def read_all(self, progress: Callable[[str], None] | None = None) -> None:
+        """Makes asking for every module there is cheap: each kernel's own tree is read and linked in one go."""
+        for number, release in enumerate(self.releases):
+            if progress is not None:
+                progress(f"judging modules: reading those of {release} ({number + 1} of {len(self.releases)})")
+            judge = self.judges.of(release)
+            if judge is not None:
+                judge_tree(self.host, judge)
 
     def problems(self, release: str, own: bool) -> list[str]:
         """What could not be looked at of a kernel's modules; with `own` of those in kernel/ as well."""

@@ -131,7 +131,10 @@ def refusal(error: BadModule) -> Verdict:
 
 
 class Judge:
-    """Judges modules on one kernel: knows which file each name means there and which module provides a symbol."""
+    """Judges modules on one kernel: knows which file each name means there and which module provides a symbol.
+
+    `parsed` keeps module files as they were read, by path, `verdicts` what was said of them.
+    """
 
     def __init__(self, host: Host, tree: ModuleTree, files: KernelFiles, order: SearchOrder) -> None:
         self._host = host
@@ -143,16 +146,17 @@ class Judge:
         for module in tree.outside:
             if not module.dangling:
                 self._outside.setdefault(module.name, []).append(module)
-        self._parsed: dict[str, ModuleFile | BadModule] = {}
-        self._verdicts: dict[str, JudgedModule] = {}
+        self.parsed: dict[str, ModuleFile | BadModule] = {}
+        self.verdicts: dict[str, JudgedModule] = {}
         self._underway: set[str] = set()
+        self._meant: dict[str, tuple[str, str] | None] = {}
         self._symbols: dict[str, str] | None = None
         self._providers: dict[str, str] | None = None
 
     def module(self, path: str, file: str) -> JudgedModule:
         """The verdict on a file as modprobe would load it: with the modules it pulls in judged first."""
-        if path in self._verdicts:
-            return self._verdicts[path]
+        if path in self.verdicts:
+            return self.verdicts[path]
         name = name_of(path)
         chosen, instead = self._is_chosen(name, path)
         try:
@@ -164,7 +168,7 @@ class Judge:
             judged = JudgedModule(self.tree.release, name, path, file, verdict, chosen, instead)
         else:
             judged = self._judge(module, name, path, file, chosen, instead)
-        self._verdicts[path] = judged
+        self.verdicts[path] = judged
         return judged
 
     def _refusal(self, file: str, error: BadModule) -> Verdict:
@@ -261,13 +265,13 @@ class Judge:
 
     def parse(self, file: str) -> ModuleFile:
         """A module file, read once.  Raises BadModule, HostError."""
-        known = self._parsed.get(file)
+        known = self.parsed.get(file)
         if known is None:
             try:
                 known = read_module(self._host, file)
             except BadModule as error:
                 known = self._as_the_kernel_reads_it(file) or error
-            self._parsed[file] = known
+            self.parsed[file] = known
         if isinstance(known, BadModule):
             raise known
         return known
@@ -301,13 +305,18 @@ class Judge:
     def file_of(self, name: str) -> tuple[str, str] | None:
         """(path, file) that a module's name means: by modules.dep where that names a file that is there, else by
         depmod's configuration."""
+        if name not in self._meant:
+            self._meant[name] = self._find(name)
+        return self._meant[name]
+
+    def _find(self, name: str) -> tuple[str, str] | None:
         listed = self.files.modules_dep.get(name)
         if listed is not None:
             path = f"{self.tree.path}/{listed[0]}" if not listed[0].startswith("/") else listed[0]
             outside = next((m for m in self._outside.get(name, ()) if m.path == path), None)
             if outside is not None:
                 return outside.path, outside.file
-            if self._host.is_file(path):
+            if path in self.parsed or self._host.is_file(path):
                 return path, path
         there = {module.path[len(self.tree.path) + 1 :]: module for module in self._outside.get(name, ())}
         if not there:

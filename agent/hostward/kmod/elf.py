@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Sequence
+from mmap import mmap
 from operator import add
 from typing import NamedTuple, Protocol, Union
 
@@ -62,6 +63,20 @@ class Readable(Protocol):
 
 
 Source = Union[bytes, Readable]
+
+
+class InMemory:
+    """Bytes that are too many to be copied, as a Readable."""
+
+    def __init__(self, data: bytes | bytearray | mmap) -> None:
+        self._data = memoryview(data)
+
+    @property
+    def size(self) -> int:
+        return len(self._data)
+
+    def read_at(self, offset: int, count: int, /) -> bytes:
+        return bytes(self._data[offset : offset + count])
 
 
 class Section(NamedTuple):
@@ -350,7 +365,7 @@ class Symbols:
     def binding(self, kind: int) -> int:
         return (kind >> 28) if self._big else (kind >> 4) & 15
 
-    def undefined(self, machine: int) -> tuple[list[str], list[str]]:
+    def undefined(self, machine: int) -> tuple[list[bytes], list[bytes]]:
         """The names of undefined symbols in their order, and of those the weak ones, as simplify_symbols() sees them.
 
         What the loader of `machine` takes for its own is left out or renamed as it does.
@@ -367,17 +382,16 @@ class Symbols:
         try:
             if len(wanted) * len(strings) > NAMES_FREE:
                 check_names(strings, [name for name, _ in wanted])
-            raw = [strings[name : index(0, name)] for name, _ in wanted]
+            found = [strings[name : index(0, name)] for name, _ in wanted]
         except ValueError:
             raise BadElf("a symbol's name lies outside the string table") from None
-        found = list(map(text, raw))
         weak = [name for name, (_, binding) in zip(found, wanted) if binding == STB_WEAK]
         if machine == EM_PPC64:
             # dedotify(): .TOC. is the loader's own, and a function's name loses its dot.
-            found = [name[1:] if name[0] == "." else name for name in found if name != ".TOC."]
-            weak = [name[1:] if name[0] == "." else name for name in weak]
-        elif machine in _PIC and "_GLOBAL_OFFSET_TABLE_" in found:
-            weak.append("_GLOBAL_OFFSET_TABLE_")  # ignore_undef_symbol(): as good as weak
+            found = [name[1:] if name[:1] == b"." else name for name in found if name != b".TOC."]
+            weak = [name[1:] if name[:1] == b"." else name for name in weak]
+        elif machine in _PIC and b"_GLOBAL_OFFSET_TABLE_" in found:
+            weak.append(b"_GLOBAL_OFFSET_TABLE_")  # ignore_undef_symbol(): as good as weak
         return found, weak
 
     def _local_undefined(self, first: int) -> bool:

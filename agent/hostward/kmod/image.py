@@ -6,18 +6,21 @@ __ksymtab are told apart by what the image shows (sizes of sections, where point
 
 from __future__ import annotations
 
+import mmap
 import re
 import struct
 from bisect import bisect_right
 from dataclasses import dataclass
+from typing import Union
 
-from hostward.kmod.compress import BadData, inflate, inflater, packing
-from hostward.kmod.elf import BadElf, Elf, Section
+from hostward.kmod.compress import BadData, inflate, inflate_large, inflate_to, inflater, packing
+from hostward.kmod.elf import BadElf, Elf, InMemory, Section
 from hostward.kmod.exports import ExportTable
 from hostward.kmod.module import Export
 
 #: The largest vmlinux worth inflating, in bytes: distribution kernels come to 40 to 120 MB.
 VMLINUX_MAX = 512 << 20
+Inflated = Union[bytes, bytearray, mmap.mmap]
 _MAGICS = re.compile(
     rb"\x1f\x8b\x08|BZh|\xfd7zXZ\x00|\x28\xb5\x2f\xfd|\x02\x21\x4c\x18|\x89LZO\x00\r\n\x1a\n|\x5d\x00\x00[\x00-\xff]"
 )
@@ -56,7 +59,7 @@ def read_image(data: bytes, source: str) -> Image:
     """Takes an image apart.  Raises BadImage."""
     vmlinux = unpack_image(data)
     try:
-        elf = Elf(vmlinux)
+        elf = Elf(InMemory(vmlinux))
         exports = _exports(elf)
     except BadElf as error:
         raise BadImage(f"its vmlinux: {error.reason}") from None
@@ -70,7 +73,7 @@ def read_image(data: bytes, source: str) -> Image:
     return Image(table, release, vermagic, elf.machine, elf.bits, elf.big, _ikconfig(vmlinux))
 
 
-def unpack_image(data: bytes) -> bytes:
+def unpack_image(data: bytes) -> Inflated:
     """The vmlinux inside an image: by the boot header of x86, by an EFI zboot header, or by looking for the payload.
 
     Raises BadImage.
@@ -78,6 +81,7 @@ def unpack_image(data: bytes) -> bytes:
     if data[:4] == b"\x7fELF":
         return data
     spans: list[tuple[int, int]] = []
+    sized = False
     if data[0x202:0x206] == b"HdrS" and len(data) > 0x260:
         # Documentation/arch/x86/boot.rst: setup sectors, then the payload by offset and length (protocol 2.08).
         setup = data[0x1F1] or 4
@@ -85,6 +89,7 @@ def unpack_image(data: bytes) -> bytes:
         offset, length = struct.unpack_from("<II", data, 0x248)
         if version >= 0x208 and length:
             spans.append(((setup + 1) * 512 + offset, length))
+            sized = True
     elif data[:2] == b"MZ" and data[4:8] == b"zimg":
         # drivers/firmware/efi/libstub/zboot-header.S
         spans.append(struct.unpack_from("<II", data, 8))
@@ -95,7 +100,7 @@ def unpack_image(data: bytes) -> bytes:
     for start, length in spans:
         tried += 1
         try:
-            return _payload(data[start : start + length])
+            return _payload(memoryview(data)[start : start + length], sized)
         except BadData as error:
             problem = error.reason
     if tried:
@@ -109,7 +114,7 @@ def unpack_image(data: bytes) -> bytes:
             continue
         whole += 1
         try:
-            return _payload(data[match.start() :])
+            return _payload(memoryview(data)[match.start() :])
         except BadData:
             continue
     raise BadImage("no compressed or plain vmlinux in it" if len(data) > 4096 else "too small to be a kernel")
@@ -123,13 +128,24 @@ def _holds_elf(packed: bytes) -> bool:
         return False
 
 
-def _payload(packed: bytes) -> bytes:
-    """A payload's vmlinux.  Raises BadData when it is anything else."""
-    if packed[:4] == b"\x7fELF":
-        return packed
-    if not packing(packed[:16]):
+def _payload(packed: memoryview, sized: bool = False) -> Inflated:
+    """A payload's vmlinux.  Raises BadData when it is anything else.
+
+    `sized`: its last four bytes say how much it inflates to (size_append of scripts/Makefile.lib; gzip's own).
+    """
+    head = bytes(packed[:16])
+    if head[:4] == b"\x7fELF":
+        return bytes(packed)
+    if not packing(head):
         raise BadData("in no compression that kernels use")
-    inflated = inflate(packed, VMLINUX_MAX)
+    inflated: Inflated | None = None
+    if sized:
+        try:
+            inflated = inflate_to(min(int.from_bytes(packed[-4:], "little"), VMLINUX_MAX), packed)
+        except BadData:
+            pass  # whatever those bytes were, they were no size
+    if inflated is None:
+        inflated = inflate_large(packed, VMLINUX_MAX)
     if inflated[:4] != b"\x7fELF":
         raise BadData("what it inflates to is not an ELF file")
     return inflated
@@ -253,7 +269,7 @@ def _strings(elf: Elf) -> tuple[str, str]:
     )
 
 
-def _ikconfig(vmlinux: bytes) -> bytes:
+def _ikconfig(vmlinux: Inflated) -> bytes:
     """The configuration that CONFIG_IKCONFIG keeps between two marks (scripts/extract-ikconfig), or nothing."""
     start = vmlinux.find(b"IKCFG_ST")
     end = vmlinux.find(b"IKCFG_ED", start)

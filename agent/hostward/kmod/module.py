@@ -86,7 +86,6 @@ class ModuleFile:
     """
 
     __slots__ = (
-        "_exported",
         "_exports",
         "_extended",
         "_modinfo",
@@ -95,9 +94,12 @@ class ModuleFile:
         "_signature",
         "_versions",
         "_versions_raw",
+        "_wanted",
+        "_weak",
         "big",
         "bits",
         "elf_type",
+        "exported",
         "has_btf",
         "has_symbol_table",
         "has_versions",
@@ -106,8 +108,6 @@ class ModuleFile:
         "signature_state",
         "size",
         "this_module_size",
-        "undefined",
-        "weak",
     )
 
     bits: int
@@ -116,8 +116,6 @@ class ModuleFile:
     elf_type: int
     path: str
     size: int
-    undefined: tuple[str, ...]
-    weak: frozenset[str]
     has_versions: bool
     has_btf: bool
     has_symbol_table: bool
@@ -127,7 +125,10 @@ class ModuleFile:
     _signature: bytes
     _versions_raw: bytes
     _extended: tuple[bytes, bytes] | None
-    _exported: list[Row]
+    #: Its exports as their tables have them: name, CRC, whether GPL-only, namespace.
+    exported: list[Row]
+    _wanted: list[bytes]
+    _weak: list[bytes]
     _versions: dict[str, int] | None
     _needs: dict[str, int | None] | None
     _exports: dict[str, Export] | None
@@ -139,6 +140,14 @@ class ModuleFile:
     def name(self) -> str:
         """The module's name as the kernel takes it: of .modinfo (4.20 and later), of struct module; else the file's."""
         return self._field(b"name") or self._name or module_name(self.path)
+
+    @property
+    def undefined(self) -> tuple[str, ...]:
+        return tuple(map(text, self._wanted))
+
+    @property
+    def weak(self) -> frozenset[str]:
+        return frozenset(map(text, self._weak))
 
     @property
     def modinfo(self) -> list[tuple[str, str]]:
@@ -244,7 +253,7 @@ class ModuleFile:
         Then it needs no closer look: False says nothing yet. This is what makes a whole tree cheap to judge.
         """
         return (
-            known.names.issuperset(self.undefined)
+            known.names.issuperset(self._wanted)
             and self._extended is None
             and known.records.issuperset(_VERSION.iter_unpack(self._versions_raw))
             and (known.bits, known.big) == (self.bits, self.big)
@@ -263,7 +272,7 @@ class ModuleFile:
         """What it exports, by name."""
         if self._exports is None:
             provider = self.name
-            self._exports = {row[0]: Export(*row, provider) for row in self._exported}
+            self._exports = {row[0]: Export(*row, provider) for row in self.exported}
         return self._exports
 
     @property
@@ -287,7 +296,7 @@ class KnownSymbols:
 
     def __init__(self, crcs: dict[str, int | None], bits: int, big: bool) -> None:
         self.bits, self.big = bits, big
-        self.names = frozenset(crcs)
+        self.names = frozenset(map(str.encode, crcs))
         form = struct.Struct((">" if big else "<") + ("Q56s" if bits == 64 else "I60s"))
         self.records = frozenset(
             (form.pack(crc, name.encode("utf-8", "replace")),) for name, crc in crcs.items() if crc is not None
@@ -379,7 +388,7 @@ def _table(elf: Elf, name: bytes) -> bytes:
 
 
 def _symbols(elf: Elf, module: ModuleFile) -> None:
-    module.undefined, module.weak, module._exported = (), frozenset(), []
+    module._wanted, module._weak, module.exported = [], [], []
     try:
         index = elf.types.index(SHT_SYMTAB)
     except ValueError:
@@ -389,10 +398,9 @@ def _symbols(elf: Elf, module: ModuleFile) -> None:
     if elf.sizes[index] > TABLE_MAX:
         raise BadElf(f"a symbol table of {elf.sizes[index]} bytes, more than any module has")
     symbols = Symbols(elf, index)
-    names, weak = symbols.undefined(elf.machine)
-    module.undefined, module.weak = tuple(names), frozenset(weak)
+    module._wanted, module._weak = symbols.undefined(elf.machine)
     if elf.has_exports():
-        module._exported = module_exports(elf, symbols)
+        module.exported = module_exports(elf, symbols)
 
 
 def _trailer(elf: Elf) -> bytes:
