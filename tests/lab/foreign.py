@@ -1,8 +1,8 @@
-"""Modules of real kernels of other architectures, with their Module.symvers: what this machine could never load.
+"""Modules of real kernels of other architectures and other years, with their Module.symvers.
 
-Debian's own packages, found through an apt directory of their own in the cache, so that the architectures this
-machine's dpkg knows stay as they are.  Some 30 to 60 MB are fetched for each, so only when HOSTWARD_FULL=1 asks for
-it; of each package only the modules of a few directories are kept.
+Debian's own packages, found through an apt directory of their own, so that the suites and architectures this machine
+knows stay as they are.  Some 20 to 60 MB are fetched for each, so only when HOSTWARD_FULL=1 asks for it; of each
+package only the modules of a few directories are kept.
 """
 
 from __future__ import annotations
@@ -18,43 +18,53 @@ from pathlib import Path
 from tests.lab.debs import CACHE, NotAtHand, locked
 
 MIRROR = "http://deb.debian.org/debian"
-SUITE = "bookworm"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-#: Debian's architecture -> the flavour of kernel.  Between them: 32 and 64 bits, both byte orders, REL and RELA.
-FLAVOURS = {
-    "arm64": "arm64",
-    "armhf": "armmp",
-    "i386": "686-pae",
-    "mips64el": "mips64r2el",
-    "mipsel": "mips32r2el",
-    "ppc64el": "powerpc64le",
-    "s390x": "s390x",
-}
+#: (suite, architecture, flavour).  Between them: 32 and 64 bits, both byte orders, relocations with and without
+#: addends, CRCs by relocation (5.10), in place, and none at all (7.2).
+KERNELS = (
+    ("bookworm", "arm64", "arm64"),
+    ("bookworm", "armhf", "armmp"),
+    ("bookworm", "i386", "686-pae"),
+    ("bookworm", "mips64el", "mips64r2el"),
+    ("bookworm", "mipsel", "mips32r2el"),
+    ("bookworm", "ppc64el", "powerpc64le"),
+    ("bookworm", "s390x", "s390x"),
+    ("bullseye", "amd64", "cloud-amd64"),
+    ("bullseye", "arm64", "cloud-arm64"),
+    ("bullseye", "armhf", "armmp"),
+    ("bullseye", "i386", "686-pae"),
+    ("sid", "amd64", "cloud-amd64"),
+    ("sid", "loong64", "loong64"),
+    ("sid", "ppc64el", "powerpc64le"),
+    ("sid", "riscv64", "riscv64"),
+    ("sid", "s390x", "s390x"),
+)
 #: The directories below kernel/ that are kept: hundreds of modules, with and without exports, in every flavour.
 KEPT = ("crypto", "fs", "lib", "net", "drivers/md", "drivers/scsi", "drivers/usb", "drivers/virtio")
 
 
 @dataclass(frozen=True)
 class Foreign:
-    """`modules` is the directory kernel/ of a release."""
+    """A kernel that is not for this machine; `modules` is the directory kernel/ of its release."""
 
     architecture: str
     modules: Path
     symvers: Path
 
 
-def foreign(architecture: str) -> Foreign:
-    """The newest kernel of an architecture's flavour.  Raises NotAtHand."""
-    tree = CACHE / "trees" / f"foreign-{architecture}"
-    with locked(f"tree-foreign-{architecture}"):
+def foreign(suite: str, architecture: str, flavour: str) -> Foreign:
+    """The newest kernel of a flavour in a suite.  Raises NotAtHand."""
+    name = f"foreign-{suite}-{architecture}"
+    tree = CACHE / "trees" / name
+    with locked(f"tree-{name}"):
         if not tree.is_dir():
             if not os.environ.get("HOSTWARD_FULL"):
-                raise NotAtHand("HOSTWARD_FULL=1 fetches kernels of other architectures (300 MB, once)")
-            _fetch(architecture, tree)
-    return Foreign(architecture, next(tree.glob("lib/modules/*/kernel")), next(tree.rglob("Module.symvers")))
+                raise NotAtHand("HOSTWARD_FULL=1 fetches kernels of other architectures and years (700 MB, once)")
+            _fetch(suite, architecture, flavour, tree)
+    return Foreign(architecture, next(tree.glob("**/lib/modules/*/kernel")), next(tree.rglob("Module.symvers")))
 
 
-def _fetch(architecture: str, tree: Path) -> None:
+def _fetch(suite: str, architecture: str, flavour: str, tree: Path) -> None:
     for program in ("apt-get", "apt-cache", "dpkg-deb", "tar"):
         if shutil.which(program) is None:
             raise NotAtHand(f"{program} is not installed: Debian's packages can't be had")
@@ -62,30 +72,31 @@ def _fetch(architecture: str, tree: Path) -> None:
         raise NotAtHand("debian-archive-keyring is not installed: what the mirror says can't be verified")
     with tempfile.TemporaryDirectory(prefix="hostward-apt-") as base:
         root = Path(base)
-        environment = _apt(root, architecture)
+        environment = _apt(root, suite, architecture)
         _run(["apt-get", "-qq", "update"], environment, root)
-        found = _run(["apt-cache", "pkgnames", "linux-image-"], environment, root)
-        pattern = rf"^linux-image-(\d\S*-{re.escape(FLAVOURS[architecture])})$"
+        found = _run(["apt-cache", "pkgnames", "linux-"], environment, root)
+        pattern = rf"^linux-image-(\d[^-\s]*(?:-\d+)?-{re.escape(flavour)})$"
         releases = sorted(re.findall(pattern, found, re.M), key=lambda r: [int(n) for n in re.findall(r"\d+", r)])
         if not releases:
-            raise NotAtHand(f"the mirror has no kernel for {architecture}")
-        names = [f"linux-image-{releases[-1]}", f"linux-headers-{releases[-1]}"]
-        _run(["apt-get", "-qq", "download", *names], environment, root)
+            raise NotAtHand(f"the mirror has no kernel {flavour} for {architecture} in {suite}")
+        modules = f"linux-modules-{releases[-1]}"  # a package of their own since 7.0
+        if modules not in found.split():
+            modules = f"linux-image-{releases[-1]}"
+        _run(["apt-get", "-qq", "download", modules, f"linux-headers-{releases[-1]}"], environment, root)
         part = tree.with_name(f".{tree.name}.part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        wanted = [f"./lib/modules/*/kernel/{directory}/*" for directory in KEPT]
-        _unpack(next(root.glob("linux-image-*.deb")), part, wanted)
+        _unpack(next(root.glob(f"{modules}_*.deb")), part, [f"*/lib/modules/*/kernel/{place}/*" for place in KEPT])
         _unpack(next(root.glob("linux-headers-*.deb")), part, ["*/Module.symvers"])
         part.rename(tree)
 
 
-def _apt(root: Path, architecture: str) -> dict[str, str]:
+def _apt(root: Path, suite: str, architecture: str) -> dict[str, str]:
     """An apt of its own below `root`, for one architecture; its environment."""
     (root / "state" / "lists" / "partial").mkdir(parents=True)
     (root / "cache" / "archives" / "partial").mkdir(parents=True)
     (root / "state" / "status").touch()
-    (root / "sources.list").write_text(f"deb [signed-by={KEYRING}] {MIRROR} {SUITE} main\n")
+    (root / "sources.list").write_text(f"deb [signed-by={KEYRING}] {MIRROR} {suite} main\n")
     (root / "apt.conf").write_text(
         f"""Dir::Etc::SourceList "{root}/sources.list";
         Dir::Etc::SourceParts "/dev/null";
