@@ -84,7 +84,7 @@ def kernel_profiles(
         """The command line of a kernel: its own where that is known, else that of the kernel that runs."""
         own = None if release == now or isinstance(following, Unavailable) else following
         if own is not None and own.cmdline is not None and (own.release == release or isinstance(boot, Unavailable)):
-            return own.cmdline
+            return own.cmdline[: own.cmdline.index("--")] if "--" in own.cmdline else own.cmdline
         return () if isinstance(boot, Unavailable) else boot.cmdline
 
     return KernelProfiles(host, kernels, now, words)
