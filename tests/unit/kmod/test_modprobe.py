@@ -45,7 +45,7 @@ class Side:
         return self._ours
 
     def _run(self, how: str, word: str) -> list[str]:
-        argv = ["modprobe", how, "-C", str(self.config), "-d", str(self.root), "-S", self.release, "--", word]
+        argv = ["modprobe", *how.split(), "-C", str(self.config), "-d", str(self.root), "-S", self.release, "--", word]
         return subprocess.run(argv, capture_output=True, text=True).stdout.splitlines()
 
     def resolved(self, word: str) -> list[str]:
@@ -53,6 +53,9 @@ class Side:
 
     def shown(self, word: str) -> list[str]:
         return [line.rstrip() for line in self._run("-D", word)]
+
+    def dry_run(self, word: str) -> list[str]:
+        return [line.rstrip() for line in self._run("-n -v", word)]
 
     def our_actions(self, word: str) -> list[str]:
         base = f"{self.root}/lib/modules/{self.release}/"
@@ -114,6 +117,19 @@ def test_built_in_modules_and_their_aliases(side: Side) -> None:
 def test_what_would_be_done_and_in_what_order(side: Side, word: str) -> None:
     assert list(side.ours().meaning(word).modules) == side.resolved(word)
     assert side.our_actions(word) == side.shown(word)
+
+
+@pytest.mark.parametrize("word", ["kvm-amd", "nfsd", "cifs", "dummy", "ghost", "my-nic", "virtio-pci", "i2c-dev"])
+def test_a_dry_run_says_the_same_of_what_is_not_loaded_here(side: Side, word: str) -> None:
+    """modprobe -n -v, which leaves out what this machine's own kernel has loaded and what is built in."""
+    present = {path.parent.name for path in Path("/sys/module").glob("*/initstate") if path.read_text() == "live\n"}
+    base = f"{side.root}/lib/modules/{side.release}/"
+    wanted = []
+    for kind, module, path, options in side.ours().actions(word):
+        if module not in present and kind != "builtin":
+            wanted.append(f"{kind} {base + path if kind == 'insmod' else path} {options}".rstrip())
+    if present.isdisjoint(side.ours().meaning(word).modules):
+        assert side.dry_run(word) == wanted
 
 
 def test_every_module_of_the_kernel_is_loaded_in_modprobes_order(side: Side) -> None:
