@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import resource
 import struct
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +13,7 @@ from hostward.kmod.module import BadModule, ModuleFile, parse_module
 from tests.hosts import elfwriter
 from tests.hosts.elfwriter import EL5, EL5_I386, MODERN, Export, Layout, Module, Need, sign
 from tests.lab.debs import kernel
+from tests.unit.kmod.bounds import costs, refused
 
 LAYOUTS = {
     "modern": MODERN,
@@ -228,17 +227,10 @@ def test_a_packed_bomb_is_stopped() -> None:
     import gzip
 
     bomb = gzip.compress(bytes(256 << 20), 9)
-    before = peak()
-    with pytest.raises(BadModule, match="more than the 16777216 bytes"):
-        parse_module(bomb)
-    assert peak() - before < 64 << 20
+    costs(refused(BadModule, "more than the 16777216 bytes", lambda: parse_module(bomb)), 2, 64)
 
 
 # Files made to cost more than they are worth: some megabytes that would come to gigabytes or to minutes.
-
-
-def peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 def assemble(sections: list[tuple[str, int, bytes, int, int]]) -> bytes:
@@ -318,11 +310,12 @@ def test_a_hostile_file_costs_a_small_multiple_of_its_size(make: object) -> None
     assert callable(make)
     data: bytes = make()
     assert len(data) < 3 << 20
-    before, start = peak(), time.process_time()
-    judge(data)
-    try:
-        module_build(data)
-    except BadModule:
-        pass
-    assert time.process_time() - start < 2
-    assert peak() - before < 64 << 20
+
+    def read() -> None:
+        judge(data)
+        try:
+            module_build(data)
+        except BadModule:
+            pass
+
+    costs(read, 2, 64)
