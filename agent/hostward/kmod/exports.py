@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from hostward.kmod.compress import BadData, inflate, packing
@@ -36,7 +37,7 @@ class ExportTable:
 
     kind: str
     source: str
-    exports: dict[str, Export]
+    exports: Mapping[str, Export]
     covers_modules: bool
     has_crcs: bool
     has_gpl: bool
@@ -139,3 +140,51 @@ _CONFIG = re.compile(r"^(CONFIG_\w+)=(.*)$", re.M)
 def parse_config(data: bytes) -> dict[str, str]:
     """/boot/config-KVER or IKCONFIG's text: the options that are set, without their quotes."""
     return {name: value.strip('"') for name, value in _CONFIG.findall(data.decode("utf-8", "backslashreplace"))}
+
+
+_FLAGS = ("covers_modules", "has_crcs", "has_gpl", "has_namespaces")
+#: What stands for None in a saved field, which no name, provider or namespace is.
+_UNKNOWN = "?"
+
+
+def save(table: ExportTable) -> bytes:
+    """A table as lines that load() takes back: the first says what it is, the others are one export each."""
+    flags = "".join("1" if getattr(table, flag) else "0" for flag in _FLAGS)
+    lines = [f"{table.kind}\t{flags}\t{table.source}"]
+    for export in table.exports.values():
+        crc = _UNKNOWN if export.crc is None else f"{export.crc:x}"
+        gpl = _UNKNOWN if export.gpl is None else str(int(export.gpl))
+        space = _UNKNOWN if export.namespace is None else export.namespace
+        lines.append(f"{export.name}\t{crc}\t{gpl}\t{export.provider}\t{space}")
+    return "\n".join(lines).encode("utf-8", "surrogateescape")
+
+
+def load(saved: bytes) -> ExportTable:
+    """What save() made.  Each export is made out when it is asked for, as few of them ever are."""
+    head, _, body = saved.partition(b"\n")
+    kind, flags, source = head.decode("utf-8", "surrogateescape").split("\t", 2)
+    known = {flag: value == "1" for flag, value in zip(_FLAGS, flags)}
+    return ExportTable(kind, source, SavedExports(body), **known)
+
+
+class SavedExports(Mapping[str, Export]):
+    """Exports in the lines of save()."""
+
+    def __init__(self, body: bytes) -> None:
+        self._lines = dict(line.split(b"\t", 1) for line in body.split(b"\n") if line)
+
+    def __getitem__(self, name: str) -> Export:
+        crc, gpl, provider, space = self._lines[name.encode("utf-8", "surrogateescape")].decode().split("\t")
+        return Export(
+            name,
+            None if crc == _UNKNOWN else int(crc, 16),
+            None if gpl == _UNKNOWN else gpl == "1",
+            None if space == _UNKNOWN else space,
+            provider,
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.decode("utf-8", "surrogateescape") for name in self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
