@@ -152,6 +152,7 @@ def because(judged: JudgedModule) -> str:
     phrase = {
         "unknown-symbol": f"needs unknown symbol {names}",
         "symbol-crc": f"disagrees about version of symbol {names}",
+        "no-version": f"was built without a version for symbol {names}",
         "gpl-only": f"its license is not GPL-compatible, which hides {names} from it",
         "namespace": f"does not import the namespace of {names}",
         "module-layout": f"disagrees about version of symbol {first.symbol}: built for another kind of kernel",
@@ -163,7 +164,7 @@ def because(judged: JudgedModule) -> str:
         "duplicate-export": f"exports {first.symbol}, which is {first.found}",
         "builtin": "the kernel has it built in",
     }.get(first.rule)
-    return phrase or first.found or first.message or first.rule
+    return phrase or first.found or first.message.split("\n")[0] or first.rule
 
 
 def _evidence(judged: JudgedModule) -> Iterator[str]:

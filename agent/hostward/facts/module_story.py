@@ -14,8 +14,17 @@ from hostward.kmod.modprobe import Action
 from hostward.kmod.module import BadModule, ModuleFile
 from hostward.kmod.search import SearchOrder, name_of
 from hostward.kmod.signature import Signature
-from hostward.kmod.verdict import RuleOutcome, trace
+from hostward.kmod.verdict import RuleOutcome, Verdict, trace
 
+#: What a rule that refuses a symbol says of it.
+STATES = {
+    "unknown-symbol": "not found",
+    "provider-fails": "provider fails",
+    "symbol-crc": "crc differs",
+    "gpl-only": "hidden",
+    "namespace": "not imported",
+    "no-version": "no version",
+}
 _NAMESAKES_MAX = 20
 _PACKED = ("", ".xz", ".zst", ".gz")
 
@@ -24,8 +33,8 @@ _PACKED = ("", ".xz", ".zst", ".gz")
 class SymbolUse:
     """A symbol that a module needs and what this kernel has for it.
 
-    `provider` is "vmlinux" or a module file, "" for none; CRCs are None where they are not known, `state` is found,
-    crc differs, not found, or unbound (a weak reference, which may be).
+    `provider` is "vmlinux" or a module file, "" for none; CRCs are None where they are not known. `state` is found, or
+    one of those in STATES, or unbound for a weak reference, which may be.
     """
 
     name: str
@@ -95,10 +104,10 @@ def story_of(matrix: Matrix, files: KernelFiles, order: SearchOrder, row: Row, c
         owner = owners_of(matrix.host, [judged.file or judged.path]).owner(judged.file or judged.path)
     rules: list[RuleOutcome] = []
     symbols: list[SymbolUse] = []
-    if module is not None and judge is not None:
+    if module is not None and judge is not None and judged is not None:
         lookup = judge.lookup(name, {}, {})
         rules = trace(module, judge.profile, lookup)
-        symbols = list(_symbols(module, judge))
+        symbols = list(_symbols(module, judge, judged.verdict))
     elif judged is not None:
         verdict = judged.verdict
         rules = [RuleOutcome("file", verdict.outcome, verdict.reasons, verdict.cannot_tell)]
@@ -158,18 +167,23 @@ def _modinfo(module: ModuleFile) -> dict[str, str]:
     return {key: value for key, value in found.items() if value}
 
 
-def _symbols(module: ModuleFile, judge: Judge) -> Iterator[SymbolUse]:
+def _symbols(module: ModuleFile, judge: Judge, verdict: Verdict) -> Iterator[SymbolUse]:
+    """Each symbol as the verdict has it; where that came to no symbols, as far as the CRC tells."""
     lookup = judge.lookup(module.name, {}, {})
     compares = judge.profile.modversions is not False and bool(module.versions)
+    refused = {reason.symbol: reason for reason in verdict.reasons if reason.rule in STATES}
     for name, wanted in module.needs.items():
         found = lookup(name)
         weak = name in module.weak
+        reason = refused.get(name)
         if found is None:
-            yield SymbolUse(name, "unbound" if weak else "not found", "", wanted, None, None, None, weak)
+            state = STATES[reason.rule] if reason is not None else "unbound" if weak else "not found"
+            provider = "" if reason is None else reason.provider
+            yield SymbolUse(name, state, provider, wanted, None, None, None, weak)
             continue
         export = found.export
         differs = compares and None not in (wanted, export.crc) and wanted != export.crc
-        state = "crc differs" if differs else "found"
+        state = STATES[reason.rule] if reason is not None else "crc differs" if differs else "found"
         yield SymbolUse(name, state, found.path, wanted, export.crc, export.gpl, export.namespace, weak)
 
 

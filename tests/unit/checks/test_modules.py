@@ -206,6 +206,8 @@ def test_what_cannot_be_told_is_a_note_after_the_errors_and_no_pass() -> None:
     ("reason", "said"),
     [
         (Reason("symbol-crc", "EINVAL", "", "mmput", "0x1", "0x2"), "disagrees about version of symbol mmput"),
+        (Reason("no-version", "EINVAL", "m: no symbol version for f\nm: ...", "f"), "without a version for symbol f"),
+        (Reason("btf", "EINVAL", "m: one line\nanother"), "m: one line"),
         (Reason("gpl-only", "ENOENT", "", "f", "", "exported for GPL modules only"), "license is not GPL-compatible"),
         (Reason("namespace", "EINVAL", "", "f", "", "in namespace NS"), "does not import the namespace of f"),
         (Reason("module-layout", "ENOEXEC", "", "module_layout", "0x1", "0x2"), "built for another kind of kernel"),
