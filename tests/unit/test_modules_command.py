@@ -297,6 +297,10 @@ def test_links_that_lead_nowhere(run: Run, told: Callable[..., dict[str, Any]], 
     assert "symbol" not in out, "no symbol is missing where there is no module"
     cells = told(tree, WEAK_KSM)["modules"][0]["cells"]
     assert [c["verdict"]["reasons"][0]["rule"] for c in cells] == ["dangling-link", "dangling-link"]
+    # Who needs what is gone fails for its symbols, and is told where they would have been.
+    tree.remove(f"{rhel5.KMOD_DIRECTORY}/kvm.ko")
+    reasons = told(tree, "kvm-amd")["modules"][0]["cells"][0]["verdict"]["reasons"]
+    assert {(r["rule"], r["found"]) for r in reasons} == {("unknown-symbol", "kvm has it, whose link leads nowhere")}
 
 
 # The story of one cell

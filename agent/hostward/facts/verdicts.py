@@ -258,7 +258,11 @@ class Judge:
         """Says of an unknown symbol whose module there is that this module itself does not load."""
         if reason.rule != "unknown-symbol":
             return reason
-        provider = used.get(self._provider(reason.symbol))
+        name = self._provider(reason.symbol)
+        if name and self.file_of(name) is None:
+            dangles = any(module.name == name and module.dangling for module in self.tree.outside)
+            return reason._replace(found=f"{name} has it, {'whose link leads nowhere' if dangles else 'which is gone'}")
+        provider = used.get(name)
         if provider is None or provider.verdict.outcome != FAILS:
             return reason
         return reason._replace(rule="provider-fails", found="its module does not load", provider=provider.path)

@@ -131,7 +131,8 @@ def _path(cell: Cell) -> str:
 def reason_lines(reason: Reason) -> Iterator[str]:
     """A reason: what the kernel writes to its log, then what was wanted and what is there."""
     message = reason.message.split("\n") if reason.message else []
-    detail = [f"wants {reason.wanted}" if reason.wanted else "", f"there: {reason.found}" if reason.found else ""]
+    there = "" if reason.rule in ("unknown-symbol", "provider-fails") else "there: "
+    detail = [f"wants {reason.wanted}" if reason.wanted else "", f"{there}{reason.found}" if reason.found else ""]
     detail += [f"in {reason.provider}" if reason.provider else ""]
     said = ", ".join(part for part in detail if part)
     if not message:
