@@ -127,8 +127,8 @@ def identity(m: Modules) -> Iterator[Case]:
     modinfo = (m.kernel.modules / "modules.builtin.modinfo").read_bytes().decode().split("\0")
     shown = {entry.split(".")[0] for entry in modinfo if ".parmtype=" in entry}
     builtin = {path.rpartition("/")[2][:-3] for path in (m.kernel.modules / "modules.builtin").read_text().split()}
-    for case, name in (("builtin-name", min(builtin & shown)), ("builtin-name-hidden", min(builtin - shown))):
-        yield case, one(name, elfedit.named(none, name))
+    for name in sorted(builtin & shown)[:2]:
+        yield f"builtin-{name}", one(name, elfedit.named(none, name))
     for case, words in (
         ("license-proprietary", ["Proprietary"]),
         ("license-dual", ["Dual MPL/GPL"]),

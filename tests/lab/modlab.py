@@ -138,7 +138,15 @@ def built(kernel: Kernel) -> Path:
     return made
 
 
-def run(kernel: Kernel, cases: Mapping[str, Sequence[Load]], words: str = "") -> dict[str, list[Loaded]]:
+@dataclass
+class Answers:
+    """What a machine told: of each case's loads in order, and the names in /sys/module before any of them."""
+
+    cases: dict[str, list[Loaded]] = field(default_factory=dict)
+    shown: set[str] = field(default_factory=set)
+
+
+def run(kernel: Kernel, cases: Mapping[str, Sequence[Load]], words: str = "") -> Answers:
     """Boots the kernel with these words on its command line and carries the cases out, all in one boot.
 
     Raises NotAtHand where QEMU or the compiler is missing, RuntimeError for a machine that did not come to its end.
@@ -177,13 +185,15 @@ def run(kernel: Kernel, cases: Mapping[str, Sequence[Load]], words: str = "") ->
     return _read(told)
 
 
-def _read(told: Sequence[str]) -> dict[str, list[Loaded]]:
-    found: dict[str, list[Loaded]] = {}
+def _read(told: Sequence[str]) -> Answers:
+    found = Answers()
     loads: list[Loaded] = []
     for line in told:
         word, _, rest = line.partition(" ")
         if word == "case":
-            loads = found.setdefault(rest, [])
+            loads = found.cases.setdefault(rest, [])
+        elif word == "shown":
+            found.shown.add(rest)
         elif word == "load":
             loads.append(Loaded())
         elif word == "errno":

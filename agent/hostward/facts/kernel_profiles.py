@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from hostward.facts import fact
 from hostward.facts.boot import Boot
+from hostward.facts.builtin_modules import builtin_modules
 from hostward.facts.enforcement import enforcement
 from hostward.facts.kernels import Kernel, Kernels, RunningKernel
 from hostward.facts.next_kernel import NextKernel
@@ -114,7 +115,7 @@ def _files(host: Host, kernel: Kernel, running: bool, words: tuple[str, ...]) ->
     cannot = [] if table is None else list(table.cannot_tell)
     version = KernelProfile(kernel.release).version
     enforced = enforcement(host, version, config, words, running)
-    builtin = _builtin(host, kernel)
+    builtin = builtin_modules(host, kernel, running)
     profile = KernelProfile(
         kernel.release,
         vermagic=vermagic or None,
@@ -132,8 +133,8 @@ def _files(host: Host, kernel: Kernel, running: bool, words: tuple[str, ...]) ->
         lockdown=enforced.lockdown,
         blacklist=enforced.blacklist if version >= (4, 8, 0) or ".el7" in kernel.release else frozenset(),
         strict_versions=_strict_versions(host, kernel),
-        builtin=builtin,
-        builtin_shown=_builtin_shown(host, kernel) if builtin else frozenset(),
+        builtin=builtin.names,
+        builtin_shown=builtin.shown,
         sources=() if table is None else (table.source,),
         cannot_tell=(*cannot, *problems),
     )
@@ -224,30 +225,6 @@ def _exports(
     if running:
         return tried("/proc/kallsyms", parse_kallsyms, MAP_MAX), None
     return None, None
-
-
-def _builtin(host: Host, kernel: Kernel) -> frozenset[str]:
-    try:
-        text = host.text(f"{kernel.modules_dir}/modules.builtin", 4 << 20)
-    except HostError:
-        return frozenset()
-    return frozenset(line.rpartition("/")[2].partition(".ko")[0].replace("-", "_") for line in text.splitlines())
-
-
-def _builtin_shown(host: Host, kernel: Kernel) -> frozenset[str] | None:
-    """The built-in modules that have a directory in /sys/module: those with parameters or a version
-    (param_sysfs_builtin and version_sysfs_builtin of kernel/params.c). None without modules.builtin.modinfo (5.2)."""
-    try:
-        text = host.text(f"{kernel.modules_dir}/modules.builtin.modinfo", 16 << 20)
-    except HostError:
-        return None
-    shown = set()
-    for entry in text.split("\0"):
-        key = entry.partition("=")[0]
-        name, _, field_name = key.rpartition(".")
-        if field_name in ("parmtype", "version"):
-            shown.add(name.replace("-", "_"))
-    return frozenset(shown)
 
 
 def _strict_versions(host: Host, kernel: Kernel) -> bool | None:

@@ -339,13 +339,14 @@ def duplicates(module: ModuleFile, present: Lookup) -> Reason | None:
 
 
 def built_in(module: ModuleFile, kernel: KernelProfile, taints: set[str]) -> Reason | None:
-    """mod_sysfs_init(): refuses what has a directory in /sys/module already, as built-in modules with parameters or
-    a version have.  Another built-in one does not keep a module of its name out."""
+    """mod_sysfs_init(): refuses what has a directory in /sys/module already, as built-in modules with parameters, a
+    version or a driver have.  Another built-in one does not keep a module of its name out."""
     if module.name not in kernel.builtin:
         return None
-    if kernel.builtin_shown is None:
+    shown = None if kernel.builtin_shown is None else kernel.builtin_shown(module.name)
+    if shown is None:
         raise Open(f"whether the built-in {module.name} has a directory in /sys/module, which would keep this one out")
-    if module.name not in kernel.builtin_shown:
+    if not shown:
         return None
     return Reason("builtin", "EINVAL", f"{module.name}: module is already loaded", wanted=module.name)
 

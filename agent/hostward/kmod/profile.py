@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -46,12 +46,12 @@ class KernelProfile:
     is_module_sig_enforced() says, `lockdown` whether the kernel is locked down (to integrity or further).
     `strict_versions` is whether it refuses symbols that a module has no version for. `has_crcs`, `has_gpl` and
     `has_namespaces` tell what the source of its exports knows. `builtin` are the names of built-in modules,
-    `builtin_shown` those of them that have a directory in /sys/module.
+    `builtin_shown` says of one whether it has a directory in /sys/module (None: that can't be told).
     """
 
     release: str
     vermagic: str | None = None
-    config: dict[str, str] | None = None
+    config: Mapping[str, str] | None = None
     machine: int | None = None
     bits: int | None = None
     big: bool | None = None
@@ -66,7 +66,7 @@ class KernelProfile:
     blacklist: frozenset[str] = frozenset()
     strict_versions: bool | None = None
     builtin: frozenset[str] = frozenset()
-    builtin_shown: frozenset[str] | None = None
+    builtin_shown: Callable[[str], bool | None] | None = None
     sources: tuple[str, ...] = ()
     cannot_tell: tuple[str, ...] = field(default=())
 

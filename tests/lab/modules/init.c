@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Process 1 of a machine that only loads modules: carries out /plan and tells what became of each line on the
- * second serial port.  Lines of the plan, and what is told:
+ * second serial port, after "shown NAME" for each directory in /sys/module.  Lines of the plan, and what is told:
  *
  *   case NAME            begins a case; what the one before loaded is unloaded, last first
  *   load FILE            finit_module: "errno N", then "log TEXT" for each line of the kernel's log,
  *                        "taint LETTERS" of each module that is live since
  *   inflate FILE         the same with MODULE_INIT_COMPRESSED_FILE: the kernel inflates the file itself
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -108,6 +109,18 @@ static void unload(void)
 	}
 }
 
+static void shown(void)
+{
+	DIR *directory = opendir("/sys/module");
+	struct dirent *entry;
+
+	while (directory && (entry = readdir(directory)))
+		if (entry->d_name[0] != '.')
+			fprintf(out, "shown %s\n", entry->d_name);
+	if (directory)
+		closedir(directory);
+}
+
 int main(void)
 {
 	char line[1024], *file;
@@ -127,6 +140,7 @@ int main(void)
 	kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (!out || !plan || kmsg < 0)
 		reboot(RB_AUTOBOOT);
+	shown();
 	while (fgets(line, sizeof(line), plan)) {
 		line[strcspn(line, "\n")] = 0;
 		file = strchr(line, ' ');
