@@ -227,6 +227,11 @@ class ModuleFile:
             self._versions = self._extended_versions() if self._extended else self._plain_versions()
         return self._versions
 
+    @property
+    def version_count(self) -> int:
+        """How many CRCs there are, the layout symbol's included."""
+        return len(self._extended[0]) // 4 if self._extended else len(self._versions_raw) // VERSION_SIZE
+
     def _plain_versions(self) -> dict[str, int]:
         form = (">" if self.big else "<") + ("Q56s" if self.bits == 64 else "I60s")
         raw = self._versions_raw

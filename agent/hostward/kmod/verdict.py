@@ -70,7 +70,7 @@ def judge(
             reasons += outcome.reasons
             break
         earlier = len(cannot)
-    order = "".join(letter for letter in "PFCOEKN" if letter in taints)
+    order = _letters(taints)
     if reasons:
         # It fails for sure; a rule before that nobody can tell of might have answered otherwise.
         return Verdict(FAILS, "" if earlier else reasons[-1].errno, tuple(reasons), order, tuple(cannot))
@@ -82,18 +82,23 @@ def judge_linked(module: ModuleFile, kernel: KernelProfile) -> Verdict | None:
     fails or can't be decided, for which judge() is to be asked."""
     taints: set[str] = set()
     try:
-        for rule in (rules.signature, rules.elf, rules.blacklist, rules.layout, rules.vermagic):
+        for rule in (
+            *(rules.signature, rules.elf, rules.blacklist, rules.layout, rules.vermagic, rules.livepatch),
+            *(rules.export_versions, rules.btf, rules.built_in),
+        ):
             if rule(module, kernel, taints) is not None:
                 return None
-        rules.marks(module, kernel, taints)
-        if (
-            rules.export_versions(module, kernel, taints) is not None
-            or rules.built_in(module, kernel, taints) is not None
-        ):
-            return None
     except Open:
         return None
-    return Verdict(LOADS, "", (), "".join(letter for letter in "PFCOE" if letter in taints))
+    if kernel.modversions and kernel.strict_versions is not False and module.version_count <= len(module.undefined):
+        return None  # one that it needs has no version
+    rules.marks(module, kernel, taints)
+    return Verdict(LOADS, "", (), _letters(taints))
+
+
+def _letters(taints: Collection[str]) -> str:
+    """Taints in the order in which /sys/module/NAME/taint shows them."""
+    return "".join(letter for letter in "PFCOEKN" if letter in taints)
 
 
 class RuleOutcome(NamedTuple):
