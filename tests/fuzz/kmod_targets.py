@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hostward.kmod.build import module_build
 from hostward.kmod.compress import BadData, NoLibrary, inflate, packing
 from hostward.kmod.cpio import BadInitramfs
-from hostward.kmod.exports import BadExports, parse_config, parse_kallsyms, parse_symvers, parse_system_map
+from hostward.kmod.exports import BadExports, KernelConfig, parse_kallsyms, parse_symvers, parse_system_map
 from hostward.kmod.image import BadImage, read_image
 from hostward.kmod.initramfs import HeldModule, read, walk
 from hostward.kmod.module import BadModule, KnownSymbols, ModuleFile, parse_module
@@ -57,7 +57,7 @@ def kallsyms(data: bytes) -> None:
 
 
 def config(data: bytes) -> None:
-    parse_config(data)
+    dict(KernelConfig(data))
 
 
 def image(data: bytes) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from hostward import __version__
 from hostward.facts import fact
 from hostward.facts.boot import Boot
 from hostward.facts.builtin_modules import builtin_modules
@@ -13,14 +15,17 @@ from hostward.facts.enforcement import enforcement
 from hostward.facts.kernels import Kernel, Kernels, RunningKernel
 from hostward.facts.next_kernel import NextKernel
 from hostward.host import Host, HostError
+from hostward.host.cache import Cache
 from hostward.kmod.exports import (
     SYMVERS_MAX,
     BadExports,
     ExportTable,
-    parse_config,
+    KernelConfig,
+    load,
     parse_kallsyms,
     parse_symvers,
     parse_system_map,
+    save,
 )
 from hostward.kmod.image import BadImage, read_image
 from hostward.kmod.module import LAYOUT_SYMBOLS, SIZE_MAX, BadModule, ModuleFile, parse_module
@@ -176,19 +181,19 @@ def _sample(host: Host, kernel: Kernel, dep: dict[str, tuple[str, tuple[str, ...
     return None
 
 
-def _config(host: Host, kernel: Kernel) -> dict[str, str]:
+def _config(host: Host, kernel: Kernel) -> KernelConfig:
     for path in (kernel.config, f"{kernel.modules_dir}/config"):
         if path and not path.startswith("/config"):
             try:
-                return parse_config(host.read(path, 4 << 20))
+                return KernelConfig(host.read(path, 4 << 20))
             except HostError:
                 continue
-    return {}
+    return KernelConfig()
 
 
 def _exports(
     host: Host, kernel: Kernel, running: bool, problems: list[str]
-) -> tuple[ExportTable | None, tuple[str, tuple[int, int, bool], dict[str, str]] | None]:
+) -> tuple[ExportTable | None, tuple[str, tuple[int, int, bool], KernelConfig] | None]:
     """The best table of exports there is, and (vermagic, (machine, bits, big), configuration) if the image was read.
 
     What went wrong with better sources goes to `problems`.
@@ -211,9 +216,7 @@ def _exports(
                 return table, None
     if kernel.image:
         try:
-            image = read_image(host.read(kernel.image, IMAGE_MAX), kernel.image)
-            facts = (image.vermagic, (image.machine, image.bits, image.big), parse_config(image.config))
-            return image.exports, facts
+            return _image(host, kernel.image)
         except BadImage as error:
             problems.append(f"{kernel.image}: {error.reason}")
         except HostError as error:
@@ -225,6 +228,26 @@ def _exports(
     if running:
         return tried("/proc/kallsyms", parse_kallsyms, MAP_MAX), None
     return None, None
+
+
+def _image(host: Host, path: str) -> tuple[ExportTable, tuple[str, tuple[int, int, bool], KernelConfig]]:
+    """What a kernel image says, from the cache where the image is the one that was read before: inflating it takes most
+    of a second. Raises BadImage, HostError.
+    """
+    status = host.stat(path)
+    times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
+    key = f"{__version__} image 2 {status.st_dev}:{status.st_ino} {status.st_size} {times} {path}"
+    cache = Cache.of_this_agent()
+    saved = cache.get(key)
+    if saved is not None:
+        head, _, table = saved.partition(b"\n")
+        vermagic, machine, bits, big, config = json.loads(head)
+        return load(table), (vermagic, (machine, bits, big), KernelConfig(config.encode("latin-1")))
+    image = read_image(host.read(path, IMAGE_MAX), path)
+    config = KernelConfig(image.config)
+    head = json.dumps([image.vermagic, image.machine, image.bits, image.big, image.config.decode("latin-1")]).encode()
+    cache.put(key, head + b"\n" + save(image.exports))
+    return image.exports, (image.vermagic, (image.machine, image.bits, image.big), config)
 
 
 def _strict_versions(host: Host, kernel: Kernel) -> bool | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from dataclasses import dataclass
 
 from hostward.kmod.compress import BadData, inflate, packing
@@ -134,12 +134,33 @@ def parse_kallsyms(data: bytes, source: str = "/proc/kallsyms") -> ExportTable:
     return ExportTable("kallsyms", source, exports, False, False, False, False)
 
 
-_CONFIG = re.compile(r"^(CONFIG_\w+)=(.*)$", re.M)
+_CONFIG = re.compile(rb"^(CONFIG_\w+)=(.*)$", re.M)
 
 
-def parse_config(data: bytes) -> dict[str, str]:
-    """/boot/config-KVER or IKCONFIG's text: the options that are set, without their quotes."""
-    return {name: value.strip('"') for name, value in _CONFIG.findall(data.decode("utf-8", "backslashreplace"))}
+class KernelConfig(Mapping[str, str]):
+    """/boot/config-KVER or IKCONFIG's text: the options that are set, without their quotes; each is looked for when it
+    is asked for, as a handful of the nine thousand are."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.data = b"\n" + data
+
+    def __getitem__(self, name: str) -> str:
+        start = b"\n" + name.encode("utf-8", "surrogateescape") + b"="
+        at = self.data.find(start)
+        if at < 0:
+            raise KeyError(name)
+        end = self.data.find(b"\n", at + 1)
+        value = self.data[at + len(start) : end if end >= 0 else len(self.data)]
+        return value.decode("utf-8", "backslashreplace").strip('"')
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.decode() for name, _ in _CONFIG.findall(self.data))
+
+    def __len__(self) -> int:
+        return len(_CONFIG.findall(self.data))
+
+    def __bool__(self) -> bool:
+        return b"\nCONFIG_" in self.data
 
 
 _FLAGS = ("covers_modules", "has_crcs", "has_gpl", "has_namespaces")
@@ -168,23 +189,44 @@ def load(saved: bytes) -> ExportTable:
 
 
 class SavedExports(Mapping[str, Export]):
-    """Exports in the lines of save()."""
+    """Exports in the lines of save(), looked for one by one: a module needs some thirty of the ten thousand."""
 
     def __init__(self, body: bytes) -> None:
-        self._lines = dict(line.split(b"\t", 1) for line in body.split(b"\n") if line)
+        self._body = b"\n" + body + b"\n"
 
     def __getitem__(self, name: str) -> Export:
-        crc, gpl, provider, space = self._lines[name.encode("utf-8", "surrogateescape")].decode().split("\t")
-        return Export(
-            name,
-            None if crc == _UNKNOWN else int(crc, 16),
-            None if gpl == _UNKNOWN else gpl == "1",
-            None if space == _UNKNOWN else space,
-            provider,
-        )
+        start = b"\n" + name.encode("utf-8", "surrogateescape") + b"\t"
+        at = self._body.find(start)
+        if at < 0:
+            raise KeyError(name)
+        return _saved(name, self._body[at + len(start) : self._body.index(b"\n", at + 1)])
+
+    def items(self) -> ItemsView[str, Export]:
+        return dict(self._all()).items()
+
+    def values(self) -> ValuesView[Export]:
+        return dict(self._all()).values()
+
+    def _all(self) -> Iterator[tuple[str, Export]]:
+        for line in self._body.split(b"\n"):
+            name, tab, rest = line.partition(b"\t")
+            if tab:
+                text = name.decode("utf-8", "surrogateescape")
+                yield text, _saved(text, rest)
 
     def __iter__(self) -> Iterator[str]:
-        return (name.decode("utf-8", "surrogateescape") for name in self._lines)
+        return (name for name, _ in self._all())
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return self._body.strip(b"\n").count(b"\n") + 1 if self._body.strip(b"\n") else 0
+
+
+def _saved(name: str, rest: bytes) -> Export:
+    crc, gpl, provider, space = rest.decode("utf-8", "surrogateescape").split("\t")
+    return Export(
+        name,
+        None if crc == _UNKNOWN else int(crc, 16),
+        None if gpl == _UNKNOWN else gpl == "1",
+        None if space == _UNKNOWN else space,
+        provider,
+    )

@@ -54,14 +54,16 @@ class Links:
         return self.modules[number].fits(self._known)
 
     def troubles(self, number: int) -> tuple[Trouble, ...]:
-        """What module `number` would fail for, in the order of its symbols; weak ones that are missing are none."""
+        """What module `number` would fail for: the layout of struct module, then its symbols in their order. Weak ones
+        that are missing are no trouble."""
         module = self.modules[number]
         if self.fits(number):
             return ()
         found = []
         crcs = self._crcs
         versions = module.versions
-        for name in module.undefined:
+        layout = module.layout
+        for name in (*(layout[:1] if layout else ()), *module.undefined):
             wanted = versions.get(name)
             if name not in crcs:
                 if name not in module.weak:

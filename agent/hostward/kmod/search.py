@@ -93,10 +93,12 @@ def parse_modules_dep(text: str, tree: str) -> dict[str, tuple[str, tuple[str, .
         return path
 
     for line in text.splitlines()[:_LISTED_MAX]:
-        path, colon, needs = line.partition(":")
+        path, colon, rest = line.partition(":")
         if colon:
-            path = below(path)
-            found.setdefault(name_of(path), (path, tuple(below(need) for need in needs.split())))
+            needs = rest.split()
+            if "/" in (path[:1], *(need[:1] for need in needs)):
+                path, needs = below(path), [below(need) for need in needs]
+            found.setdefault(name_of(path), (path, tuple(needs)))
     return found
 
 
@@ -107,12 +109,8 @@ def name_of(path: str) -> str:
 
 def parse_modules_symbols(text: str) -> dict[str, str]:
     """modules.symbols: symbol -> name of the module that exports it."""
-    found: dict[str, str] = {}
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) == 3 and words[0] == "alias" and words[1].startswith("symbol:"):
-            found.setdefault(words[1][7:], words[2])
-    return found
+    found = re.findall(r"^[ \t]*alias[ \t]+symbol:(\S+)[ \t]+(\S+)[ \t]*$", text, re.M)
+    return dict(reversed(found))
 
 
 def shadowed(directories: Iterable[Iterable[tuple[str, str]]]) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from hostward.kmod.exports import (
     SYMBOLS_MAX,
     BadExports,
     ExportTable,
-    parse_config,
+    KernelConfig,
     parse_kallsyms,
     parse_symvers,
     parse_system_map,
@@ -244,11 +244,11 @@ def test_kallsyms_without_exports() -> None:
 
 def test_a_configuration() -> None:
     data = b'CONFIG_MODULES=y\n# CONFIG_SMP is not set\nCONFIG_LOCALVERSION="-a b"\nCONFIG_HZ=250\n#CONFIG_NO=y\n'
-    assert parse_config(data) == {"CONFIG_MODULES": "y", "CONFIG_LOCALVERSION": "-a b", "CONFIG_HZ": "250"}
-    assert parse_config(b"") == parse_config(b"\xff\0" * 100) == {}
+    assert KernelConfig(data) == {"CONFIG_MODULES": "y", "CONFIG_LOCALVERSION": "-a b", "CONFIG_HZ": "250"}
+    assert KernelConfig(b"") == KernelConfig(b"\xff\0" * 100) == {}
 
 
 def test_a_real_kernels_configuration() -> None:
     of = kernel("A")
-    options = parse_config(next((of.tree / "boot").glob("config-*")).read_bytes())
+    options = KernelConfig(next((of.tree / "boot").glob("config-*")).read_bytes())
     assert options["CONFIG_MODVERSIONS"] == options["CONFIG_MODULE_SIG"] == "y" and len(options) > 1500
