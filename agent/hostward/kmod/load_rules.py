@@ -85,14 +85,18 @@ def elf(module: ModuleFile, kernel: KernelProfile, taints: set[str]) -> Reason |
         message = "Invalid ELF section header size" if talks else ""
         return Reason("architecture", "ENOEXEC", message, wanted=f"{module.bits}-bit", found=f"{kernel.bits}-bit")
     name = module.field("name") or "(missing .modinfo section or name field)"
-    if not module.has_symbol_table:
-        return Reason("elf", "ENOEXEC", f"{name}: module has no symbols (stripped?)", found="no symbol table")
     checked = kernel.version >= (6, 4, 0)
+    stripped = absent = None
+    if not module.has_symbol_table:
+        stripped = Reason("elf", "ENOEXEC", f"{name}: module has no symbols (stripped?)", found="no symbol table")
     if module.this_module_size is None:
         message = f"{name}: No module found in object"
         if checked:
-            message = f"module {name}: Exactly one .gnu.linkonce.this_module section must exist."
-        return Reason("elf", "ENOEXEC", message, found="no struct module in it")
+            count = "Exactly" if kernel.version >= (6, 12, 0) else "Only"
+            message = f"module {name}: {count} one .gnu.linkonce.this_module section must exist."
+        absent = Reason("elf", "ENOEXEC", message, found="no struct module in it")
+    if stripped is not None or absent is not None:
+        return absent or stripped if kernel.version >= (6, 12, 0) else stripped or absent
     if checked and kernel.this_module_size is not None and module.this_module_size != kernel.this_module_size:
         return Reason(
             "this-module-size",

@@ -330,6 +330,25 @@ def test_btf_of_another_build_is_open_where_the_kernel_insists_on_it() -> None:
     assert judge(own, kernel(option="DEBUG_INFO_BTF_MODULES"), find).outcome == "loads"
 
 
+@pytest.mark.parametrize(
+    ("release", "absent", "both"),
+    [
+        ("6.1.0", "m: No module found in object", "m: module has no symbols (stripped?)"),
+        ("6.6.0", "module m: Only one .gnu.linkonce.this_module section must exist.",
+                  "m: module has no symbols (stripped?)"),
+        ("6.12.0", "module m: Exactly one .gnu.linkonce.this_module section must exist.",
+                   "module m: Exactly one .gnu.linkonce.this_module section must exist."),
+    ],
+)  # fmt: skip
+def test_what_is_no_module_inside(release: str, absent: str, both: str) -> None:
+    judged = module()
+    judged.this_module_size = None
+    verdict = judge(judged, kernel(release), find)
+    assert (verdict.errno, said(verdict)) == ("ENOEXEC", [absent])
+    judged.has_symbol_table = False
+    assert said(judge(judged, kernel(release), find)) == [both]
+
+
 def test_every_rule_is_traced_up_to_the_one_that_fails() -> None:
     outcomes = trace(module(layout_crc=1), KERNEL, find)
     states = [outcome.state for outcome in outcomes]
