@@ -1,4 +1,4 @@
-"""Modules of real kernels of other architectures and other years, with their Module.symvers.
+"""Real kernels of other architectures and other years: modules, image and Module.symvers.
 
 Debian's own packages, found through an apt directory of their own, so that the suites and architectures this machine
 knows stay as they are.  Some 20 to 60 MB are fetched for each, so only when HOSTWARD_FULL=1 asks for it; of each
@@ -50,6 +50,7 @@ class Foreign:
     architecture: str
     modules: Path
     symvers: Path
+    image: Path
 
 
 def foreign(suite: str, architecture: str, flavour: str) -> Foreign:
@@ -61,7 +62,8 @@ def foreign(suite: str, architecture: str, flavour: str) -> Foreign:
             if not os.environ.get("HOSTWARD_FULL"):
                 raise NotAtHand("HOSTWARD_FULL=1 fetches kernels of other architectures and years (700 MB, once)")
             _fetch(suite, architecture, flavour, tree)
-    return Foreign(architecture, next(tree.glob("**/lib/modules/*/kernel")), next(tree.rglob("Module.symvers")))
+    modules = next(tree.glob("**/lib/modules/*/kernel"))
+    return Foreign(architecture, modules, next(tree.rglob("Module.symvers")), next(tree.rglob("vmlinu*")))
 
 
 def _fetch(suite: str, architecture: str, flavour: str, tree: Path) -> None:
@@ -79,14 +81,17 @@ def _fetch(suite: str, architecture: str, flavour: str, tree: Path) -> None:
         releases = sorted(re.findall(pattern, found, re.M), key=lambda r: [int(n) for n in re.findall(r"\d+", r)])
         if not releases:
             raise NotAtHand(f"the mirror has no kernel {flavour} for {architecture} in {suite}")
-        modules = f"linux-modules-{releases[-1]}"  # a package of their own since 7.0
-        if modules not in found.split():
-            modules = f"linux-image-{releases[-1]}"
-        _run(["apt-get", "-qq", "download", modules, f"linux-headers-{releases[-1]}"], environment, root)
+        release = releases[-1]
+        parts = [f"linux-modules-{release}", f"linux-binary-{release}"]  # packages of their own since 7.0
+        if parts[0] not in found.split():
+            parts = [f"linux-image-{release}"]
+        _run(["apt-get", "-qq", "download", *parts, f"linux-headers-{release}"], environment, root)
         part = tree.with_name(f".{tree.name}.part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        _unpack(next(root.glob(f"{modules}_*.deb")), part, [f"*/lib/modules/*/kernel/{place}/*" for place in KEPT])
+        wanted = [f"*/lib/modules/*/kernel/{place}/*" for place in KEPT]
+        for package in parts:
+            _unpack(next(root.glob(f"{package}_*.deb")), part, [*wanted, "*/boot/vmlinu*", "*/lib/modules/*/vmlinu*"])
         _unpack(next(root.glob("linux-headers-*.deb")), part, ["*/Module.symvers"])
         part.rename(tree)
 

@@ -16,6 +16,7 @@ from typing import Union
 from hostward.kmod.compress import BadData, inflate, inflate_large, inflate_to, inflater, packing
 from hostward.kmod.elf import BadElf, Elf, InMemory, Section
 from hostward.kmod.exports import ExportTable
+from hostward.kmod.ksymtab import FLAG_GPL_ONLY
 from hostward.kmod.module import Export
 
 #: The largest vmlinux worth inflating, in bytes: distribution kernels come to 40 to 120 MB.
@@ -154,14 +155,17 @@ def _payload(packed: memoryview, sized: bool = False) -> Inflated:
 def _exports(elf: Elf) -> dict[str, Export]:
     """The exports in __ksymtab and __ksymtab_gpl (and the _unused and _gpl_future ones of old kernels)."""
     found: dict[str, Export] = {}
+    flags = elf.named("__kflagstab")  # where one table holds all (7.2 does): a byte for each
     for suffix, gpl in (("", False), ("_gpl", True), ("_unused", False), ("_unused_gpl", True), ("_gpl_future", False)):
         section = elf.by_name.get("__ksymtab" + suffix)
         if section is None or not section.size:
             continue
         names = _names(elf, section)
         crcs = _crcs(elf, "__kcrctab" + suffix, len(names))
-        for (name, namespace), crc in zip(names, crcs):
-            found[name] = Export(name, crc, gpl, namespace, "vmlinux")
+        flagged = flags if len(flags) == len(names) and not suffix else None
+        for number, ((name, namespace), crc) in enumerate(zip(names, crcs)):
+            gpl_only = gpl if flagged is None else bool(flagged[number] & FLAG_GPL_ONLY)
+            found[name] = Export(name, crc, gpl_only, namespace, "vmlinux")
     return found
 
 
