@@ -1,4 +1,4 @@
-"""The exports read from real kernel images are those of the same kernel's Module.symvers: names, CRCs, GPL, namespaces."""
+"""The exports read from real kernel images are those of their Module.symvers: names, CRCs, GPL, namespaces."""
 
 from __future__ import annotations
 
