@@ -1,4 +1,4 @@
-"""Images of other architectures and years: exports are those of Module.symvers, or it is said that they can't be had."""
+"""Images of other architectures and years: exports are those of Module.symvers, or it is said that none can be had."""
 
 from __future__ import annotations
 
