@@ -24,7 +24,7 @@ import sys
 sys.path.insert(0, "agent")
 from hostward.host import Host
 from hostward.kmod.exports import parse_symvers
-from hostward.kmod.link import Links
+from hostward.kmod.link import Links, collector_paused
 from hostward.kmod.module import parse_module
 
 def read(directory):
@@ -39,10 +39,10 @@ def read(directory):
 tree, symvers = sys.argv[1:]
 with open(symvers, "rb") as file:
     table = parse_symvers(file.read(), symvers)
-with Host.at("/").directory(tree) as directory:
+with Host.at("/").directory(tree) as directory, collector_paused():
     modules = list(read(directory))
-links = Links({name: e for name, e in table.exports.items() if e.provider == "vmlinux"}, modules)
-print(len(modules), sum(bool(links.troubles(n)) for n in range(len(modules))))
+    links = Links({name: e for name, e in table.exports.items() if e.provider == "vmlinux"}, modules)
+    print(len(modules), sum(bool(links.troubles(n)) for n in range(len(modules))))
 """
 #: What the checks cost once the interpreter is up: observing the fact ModuleVerdicts, timed inside the process.
 FACT = """

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from hostward.facts.verdicts import Judge, JudgedModule
 from hostward.host import Directory, File, Host, HostError
-from hostward.kmod.link import Links, settled
+from hostward.kmod.link import Links, collector_paused, settled
 from hostward.kmod.module import BadModule, ModuleFile, parse_module
 from hostward.kmod.search import name_of
 
@@ -21,6 +21,11 @@ def judge_tree(host: Host, judge: Judge) -> None:
 
     What can't be read is left to the judge, which says so when it is asked.
     """
+    with collector_paused():
+        _judge_tree(host, judge)
+
+
+def _judge_tree(host: Host, judge: Judge) -> None:
     own = f"{judge.tree.path}/kernel"
     try:
         with host.directory(own) as directory:

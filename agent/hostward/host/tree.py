@@ -121,12 +121,12 @@ class Directory:
         try:
             with os.scandir(self.fd) as scan:
                 for entry in scan:
-                    if entry.is_symlink():
-                        kind = "link"
-                    elif entry.is_file(follow_symlinks=False):
+                    if entry.is_file(follow_symlinks=False):
                         kind = "file"
                     elif entry.is_dir(follow_symlinks=False):
                         kind = "dir"
+                    elif entry.is_symlink():
+                        kind = "link"
                     else:
                         kind = "other"
                     found.append((entry.name, kind))

@@ -375,17 +375,19 @@ class Symbols:
             first = 1
         names, kinds = self.names[first:], self.kinds[first:]
         if self._big:
-            wanted = [(name, kind >> 28) for name, kind in zip(names, kinds) if not kind & 0xFFFF and name]
+            wanted = [name for name, kind in zip(names, kinds) if not kind & 0xFFFF and name]
         else:
-            wanted = [(name, kind >> 4 & 15) for name, kind in zip(names, kinds) if kind < 0x10000 and name]
+            wanted = [name for name, kind in zip(names, kinds) if kind < 0x10000 and name]
+        # Few modules have weak symbols, and there are few kinds: so these are asked first.
+        weakly = {kind for kind in set(kinds) if not self.section(kind) and self.binding(kind) == STB_WEAK}
         index = strings.index
         try:
             if len(wanted) * len(strings) > NAMES_FREE:
-                check_names(strings, [name for name, _ in wanted])
-            found = [strings[name : index(0, name)] for name, _ in wanted]
+                check_names(strings, wanted)
+            found = [strings[name : index(0, name)] for name in wanted]
+            weak = [strings[n : index(0, n)] for n, kind in zip(names, kinds) if kind in weakly and n] if weakly else []
         except ValueError:
             raise BadElf("a symbol's name lies outside the string table") from None
-        weak = [name for name, (_, binding) in zip(found, wanted) if binding == STB_WEAK]
         if machine == EM_PPC64:
             # dedotify(): .TOC. is the loader's own, and a function's name loses its dot.
             found = [name[1:] if name[:1] == b"." else name for name in found if name != b".TOC."]

@@ -7,12 +7,27 @@ for names and CRCs; who may use a symbol (GPL, namespaces) is for the verdict.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import gc
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from hostward.kmod.module import Export, KnownSymbols, ModuleFile
 from hostward.kmod.profile import KernelProfile
 from hostward.kmod.verdict import Verdict, judge_linked
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """For reading a tree: thousands of modules are kept and none dropped, which the garbage collector would look
+    through again and again. It takes a third of the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 class Trouble(NamedTuple):
