@@ -14,7 +14,7 @@ run:
 	echo "(exit status $$status: 0 all passed, 1 warnings, 2 errors, 3 could not tell)"; [ $$status -le 3 ]
 
 test: lint
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint:
 	@tools/setup test

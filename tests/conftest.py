@@ -1,4 +1,4 @@
-"""What every test run has: the slow tests last, and at the end a list of what was left out, with the reason."""
+"""What every test run has: an order, and at the end the machines that were booted and what was left out, with why."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import pytest
 from tests.lab.debs import NotAtHand
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that boot a machine come last: what fails quickly is seen first."""
-    items.sort(key=lambda item: item.get_closest_marker("lab") is not None)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that boot a machine come last, as what fails quickly is to be seen first; among parallel workers first."""
+    parallel = hasattr(config, "workerinput")
+    items.sort(key=lambda item: (item.get_closest_marker("lab") is None) is parallel)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -31,6 +32,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for group in terminalreporter.stats.values() for report in group]
+    boots = [value for report in reports for key, value in getattr(report, "user_properties", ()) if key == "boot"]
+    if boots:
+        terminalreporter.section("boots")
+        for line in dict.fromkeys(str(boot) for boot in boots):
+            terminalreporter.write_line(line)
     left_out: dict[str, list[str]] = {}
     for report in terminalreporter.stats.get("skipped", []):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)

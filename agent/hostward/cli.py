@@ -60,8 +60,10 @@ def main(argv: Sequence[str]) -> int:
         sys.stdout.flush()
         return status
     except (ConfigError, HostError, LookupError) as error:
-        text = error.args[0] if error.args else error
-        print(f"hostward: {text}", file=sys.stderr)
+        from hostward.report.text import safe
+
+        text = str(error.args[0] if error.args else error)
+        print(f"hostward: {safe(text)}", file=sys.stderr)
         return COULD_NOT_TELL
     except KeyboardInterrupt:
         print("hostward: interrupted", file=sys.stderr)

@@ -80,16 +80,19 @@ class Engine:
         off = self.config.disabled_checks.get(check.id)
         if off is not None and self.today <= off.until:
             return Result(check.id, check.title, Outcome.DISABLED, (), f"{off.reason} (until {off.until})")
+        found: list[Finding] = []
+        reason, applicable = "", True
         try:
-            found = tuple(self._call(check.function) or ())
-        except Unavailable as reason:
-            applicable = not isinstance(reason, NotApplicable)
-            return Result(check.id, check.title, Outcome.SKIPPED, (), reason.reason, applicable)
+            for finding in self._call(check.function) or ():
+                found.append(finding)
+        except Unavailable as why:
+            reason, applicable = why.reason, not isinstance(why, NotApplicable)
         except Exception as error:
             return Result(check.id, check.title, Outcome.FAILED, (), describe(error))
         if off is not None:
-            found = (*found, expired(check, off.until))
-        return Result(check.id, check.title, Outcome.FINDINGS if found else Outcome.PASSED, _ordered(check, found))
+            found.append(expired(check, off.until))
+        outcome = Outcome.FINDINGS if found else Outcome.SKIPPED if reason else Outcome.PASSED
+        return Result(check.id, check.title, outcome, _ordered(check, found), reason, applicable)
 
     def check(self, selected: Iterable[Check]) -> list[Result]:
         return [self.run(check) for check in selected]
@@ -113,7 +116,7 @@ def expired(check: Check, until: date) -> Finding:
     )
 
 
-def _ordered(check: Check, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+def _ordered(check: Check, findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Worst first, otherwise as the check gave them; each carries the check's references if it has none."""
     whole = [f if f.references else replace(f, references=check.references) for f in findings]
     return tuple(sorted(whole, key=lambda f: -f.severity))
@@ -141,7 +144,7 @@ def exit_status(results: Iterable[Result]) -> int:
     worst = max((r.severity for r in results if r.severity is not None), default=Severity.INFO)
     if worst is Severity.ERROR:
         return 2
-    if any(r.outcome is Outcome.FAILED or (r.outcome is Outcome.SKIPPED and r.applicable) for r in results):
+    if any(r.outcome is Outcome.FAILED or r.blind for r in results):
         return 3
     return 1 if worst is Severity.WARNING else 0
 

@@ -80,7 +80,8 @@ class Outcome(enum.Enum):
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one check.  `reason` says why it was skipped, disabled, or how it failed.
+    """What became of one check.  `reason` says why it was skipped, disabled, or how it failed; beside findings, what
+    could not be judged.
 
     `applicable` is False for a check that was skipped because there is nothing here for it to judge.
     `references` are the check's own.
@@ -93,6 +94,11 @@ class Result:
     reason: str = ""
     applicable: bool = True
     references: tuple[Reference, ...] = ()
+
+    @property
+    def blind(self) -> bool:
+        """Whether something that applies here could not be judged."""
+        return bool(self.reason) and self.applicable and self.outcome in (Outcome.SKIPPED, Outcome.FINDINGS)
 
     @property
     def severity(self) -> Severity | None:

@@ -54,8 +54,8 @@ def guest(boot: Boot) -> Guest:
     return boot("A")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _boots:
-        terminalreporter.section("boots")
-        for line in _boots:
-            terminalreporter.write_line(line)
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item) -> None:
+    """What was booted travels with the next report: under parallel workers that is the only way out."""
+    while _boots:
+        item.user_properties.append(("boot", _boots.pop(0)))

@@ -9,6 +9,7 @@ The cache is HOSTWARD_CACHE (default ~/.cache/hostward).  Roles, as in a host's 
     C   one of another series, with compressed modules
     R   one of another flavour (PREEMPT_RT): its vermagic has other flags. Its disk and file system drivers are
         modules, so it boots by an initramfs, and its modules are not in the lab's image
+    F   the full flavour of a server, with some 4,000 modules; for the benchmarks alone
 
 `kernel(role)` raises NotAtHand(reason) for what the mirror does not have and the cache neither.
 """
@@ -32,7 +33,7 @@ CACHE = Path(os.environ.get("HOSTWARD_CACHE") or Path.home() / ".cache" / "hostw
 SERIES = {"A": "6.1", "B": "6.1", "D": "6.1", "C": "6.12"}
 FLAVOUR = "cloud-amd64"
 #: Roles beside those of the image: series and flavour.
-BESIDE = {"R": ("6.1", "rt-amd64")}
+BESIDE = {"R": ("6.1", "rt-amd64"), "F": ("6.1", "amd64")}
 
 
 class NotAtHand(Exception):

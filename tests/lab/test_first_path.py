@@ -29,6 +29,8 @@ WantedBy=multi-user.target
 """
 #: Two kernels of two series.
 ROLES = ("A", "C")
+#: For what systemd alone decides.
+ONE_KERNEL_IS_ENOUGH = pytest.mark.parametrize("machine", ["A"], indirect=True)
 #: What the edited module needs, and its own name; all of the length of the real ones, as they stand in tables.
 LACKED = {"alloc_netdev_mqs": "alloc_netdev_mqz", "free_netdev": "free_netdex"}
 
@@ -99,6 +101,7 @@ def test_the_keeper_off_then_hwclock_on_is_found_and_fix_can_disable_hwclock_ins
     assert machine.sh("systemctl is-active chrony.service").stdout.strip() == "inactive"
 
 
+@ONE_KERNEL_IS_ENOUGH
 def test_a_masked_unit_is_neither_hwclock_nor_a_keeper(machine: Guest) -> None:
     machine.must("systemctl disable --now hwclock.service chrony.service")
     machine.must("rm /etc/systemd/system/hwclock.service && systemctl daemon-reload")
@@ -113,6 +116,7 @@ def test_a_masked_unit_is_neither_hwclock_nor_a_keeper(machine: Guest) -> None:
     assert machine.must("systemctl is-active chrony.service").strip() == "active"
 
 
+@ONE_KERNEL_IS_ENOUGH
 def test_a_keeper_that_is_enabled_and_stopped(machine: Guest) -> None:
     machine.must("systemctl enable chrony.service && systemctl stop chrony.service")
     found = result(machine, "clock.keeper-not-running")
@@ -121,6 +125,7 @@ def test_a_keeper_that_is_enabled_and_stopped(machine: Guest) -> None:
     assert machine.must("systemctl is-active chrony.service").strip() == "active"
 
 
+@ONE_KERNEL_IS_ENOUGH
 def test_two_keepers_at_once(machine: Guest) -> None:
     assert passes(machine, "clock.keepers-conflict")
     unit = "[Service]\\nExecStart=/bin/sleep infinity\\n[Install]\\nWantedBy=multi-user.target\\n"
@@ -187,7 +192,7 @@ def test_weak_updates_symbols_are_those_the_kernel_names(machine: Guest) -> None
     assert sorted(symbols) == sorted(LACKED.values())
     depmod = machine.must(f"depmod -n -e -F /dev/null {release} 2>&1 | grep dummz.ko || true")
     for line in told:
-        assert re.match(rf"WARNING: (/usr)?{path} needs unknown symbol ", line)
+        assert re.match(rf"WARNING: (/usr)?{re.escape(path)} needs unknown symbol ", line)
         assert f"needs unknown symbol {line.rpartition(' ')[2]}" in depmod
 
 

@@ -13,7 +13,7 @@ from hostward.config import Config, SwitchedOff
 from hostward.engine import Engine, exit_status, select
 from hostward.facts import OBSERVERS, fact
 from hostward.host import Host
-from hostward.model import BZ, Finding, NotApplicable, Outcome, Remedy, Severity, Unavailable
+from hostward.model import BZ, Finding, NotApplicable, Outcome, Remedy, Result, Severity, Unavailable
 from hostward.remedies import REMEDIES, NoRemedy, remedy
 
 
@@ -185,17 +185,27 @@ def test_findings_come_worst_first_and_carry_the_references_of_the_check() -> No
 
 
 def test_exit_status_prefers_errors_then_blindness_then_warnings() -> None:
-    def result(outcome: Outcome, *severities: Severity):  # type: ignore[no-untyped-def]
-        from hostward.model import Result
-
-        return Result("x.y", "x", outcome, tuple(Finding(s, "f") for s in severities), "r")
+    def result(outcome: Outcome, *severities: Severity, reason: str = "") -> Result:
+        return Result("x.y", "x", outcome, tuple(Finding(s, "f") for s in severities), reason)
 
     warning, error = result(Outcome.FINDINGS, Severity.WARNING), result(Outcome.FINDINGS, Severity.ERROR)
-    blind, passed, off = result(Outcome.SKIPPED), result(Outcome.PASSED), result(Outcome.DISABLED)
+    blind, passed, off = result(Outcome.SKIPPED, reason="r"), result(Outcome.PASSED), result(Outcome.DISABLED)
     assert exit_status([passed, off]) == 0
     assert exit_status([passed, warning]) == 1
     assert exit_status([warning, blind]) == 3
     assert exit_status([warning, blind, error]) == 2
+    assert exit_status([passed, result(Outcome.FINDINGS, Severity.WARNING, reason="half of it")]) == 3
+
+
+def test_what_a_check_saw_before_it_went_blind_is_kept() -> None:
+    @check("sky.rain", title="no rain")
+    def rain(weather: Weather) -> Iterator[Finding]:
+        yield Finding(Severity.WARNING, "drizzle")
+        raise Unavailable("fog")
+
+    (result,) = engine().check(CHECKS.values())
+    assert (result.outcome, result.reason) == (Outcome.FINDINGS, "fog")
+    assert [f.summary for f in result.findings] == ["drizzle"]
 
 
 def test_a_check_switched_off_says_why_until_its_day_and_runs_again_after() -> None:

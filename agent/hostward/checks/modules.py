@@ -97,6 +97,9 @@ def weak_updates_dangling(trees: ModuleTrees, kernels: Kernels) -> Iterator[Find
             if there
             else f"Remove the links; nothing boots kernel {tree.release} any more.",
         )
+    problems = [problem for tree in trees.trees for problem in tree.problems]
+    if problems:
+        raise Unavailable("; ".join(problems))
 
 
 @check(
@@ -122,14 +125,17 @@ def weak_updates_symbols(verdicts: ModuleVerdicts, running: RunningKernel | Unav
             evidence=tuple(_evidence(judged)),
             advice=_advice(judged),
         )
-    for judged in verdicts.modules:
-        if judged.verdict.outcome == UNKNOWN and judged.chosen is not False:
-            yield Finding(
-                Severity.INFO,
-                f"whether {judged.name} loads on kernel {judged.release} can't be told",
-                subject=f"{judged.path} on {judged.release}",
-                evidence=judged.verdict.cannot_tell,
-            )
+    unknown = [m for m in verdicts.modules if m.verdict.outcome == UNKNOWN and m.chosen is not False]
+    for judged in unknown:
+        yield Finding(
+            Severity.INFO,
+            f"whether {judged.name} loads on kernel {judged.release} can't be told",
+            subject=f"{judged.path} on {judged.release}",
+            evidence=judged.verdict.cannot_tell,
+        )
+    blind = [*verdicts.problems, *(f"{m.name} on {m.release}" for m in unknown)]
+    if blind:
+        raise Unavailable("; ".join(blind))
 
 
 def because(judged: JudgedModule) -> str:
@@ -146,6 +152,7 @@ def because(judged: JudgedModule) -> str:
     phrase = {
         "unknown-symbol": f"needs unknown symbol {names}",
         "symbol-crc": f"disagrees about version of symbol {names}",
+        "no-version": f"was built without a version for symbol {names}",
         "gpl-only": f"its license is not GPL-compatible, which hides {names} from it",
         "namespace": f"does not import the namespace of {names}",
         "module-layout": f"disagrees about version of symbol {first.symbol}: built for another kind of kernel",
@@ -157,7 +164,7 @@ def because(judged: JudgedModule) -> str:
         "duplicate-export": f"exports {first.symbol}, which is {first.found}",
         "builtin": "the kernel has it built in",
     }.get(first.rule)
-    return phrase or first.found or first.message or first.rule
+    return phrase or first.found or first.message.split("\n")[0] or first.rule
 
 
 def _evidence(judged: JudgedModule) -> Iterator[str]:

@@ -55,21 +55,25 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.explain and len(arguments.words) != 1:
         raise LookupError("--explain tells of one module: hostward modules --explain NAME [--kernel KERNEL]")
     engine = engine_of(arguments)
-    columns, notes = _columns(engine, arguments.kernel or (["next"] if arguments.explain else ["all"]))
+    columns, problems = _columns(engine, arguments.kernel, arguments.explain)
     matrix = _matrix(engine, columns)
     if arguments.words:
         rows = _named(engine, matrix, arguments.words)
     else:
-        rows = matrix.rows(matrix.all_names() if arguments.all else matrix.outside_names(), _progress())
+        progress = _progress(arguments.all)
+        if arguments.all:
+            matrix.read_all(progress)
+        rows = matrix.rows(matrix.all_names() if arguments.all else matrix.outside_names(), progress)
 
     def explain(row: Row, cell: Cell) -> Story:
         from hostward.facts.module_story import story_of
 
         files = engine.fact("KernelProfiles").of(cell.release)
-        return story_of(matrix, files, _fact(engine, "SearchOrder"), engine.fact("Packages"), row, cell)
+        return story_of(matrix, files, _fact(engine, "SearchOrder"), row, cell)
 
-    problems = [*notes, *(p for column in columns for p in matrix.problems(column.release))]
-    status = _status(rows, bool(matrix.incomplete))
+    for column in columns:
+        problems += matrix.problems(column.release, arguments.all)
+    status = _status(rows, bool(problems))
     shown = [row for row in rows if row.bad] if arguments.all else rows
     if arguments.format == "json":
         from hostward.report.json import dump
@@ -89,7 +93,7 @@ def main(arguments: argparse.Namespace) -> int:
         print(line)
     for problem in problems:
         print(report.problem(problem, paint))
-    print(report.summary(rows, len(columns)))
+    print(report.summary(rows, len(columns), arguments.all))
     return status
 
 
@@ -123,8 +127,9 @@ def _named(engine: Engine, matrix: Matrix, words: list[str]) -> list[Row]:
     return list(rows.values())
 
 
-def _columns(engine: Engine, wanted: list[str]) -> tuple[list[Column], list[str]]:
-    """The kernels to judge on, newest first, and what can't be told of them.
+def _columns(engine: Engine, wanted: list[str], one: bool) -> tuple[list[Column], list[str]]:
+    """The kernels to judge on, newest first, and what can't be told of them. With nothing wanted all of them or, with
+    `one`, the one that boots next (that runs, that is the newest).
 
     Raises LookupError for one that is not there.
     """
@@ -145,8 +150,10 @@ def _columns(engine: Engine, wanted: list[str]) -> tuple[list[Column], list[str]
     if not there:
         raise LookupError("no kernel is installed here: nothing to judge modules by")
     if "next" in named and named["next"] not in there:
-        notes.append(f"kernel {named['next']}, which boots next, is not installed")
+        notes.append(f"kernel {named['next']}, which boots next: it is not installed")
     chosen = []
+    if not wanted:
+        wanted = [next((named[w] for w in ("next", "running") if named.get(w) in there), there[0])] if one else ["all"]
     for word in there if "all" in wanted else wanted:
         release = named.get(word, word)
         if release not in there:
@@ -158,10 +165,10 @@ def _columns(engine: Engine, wanted: list[str]) -> tuple[list[Column], list[str]
     return [Column(r, tuple(marks.get(r, ()))) for r in there if r in chosen], notes
 
 
-def _status(rows: list[Row], incomplete: bool) -> int:
+def _status(rows: list[Row], problems: bool) -> int:
     """The convention of check: a failure outranks what could not be told."""
     states = {cell.state for row in rows for cell in row.cells}
-    return FAIL if "fails" in states else COULD_NOT_TELL if "unknown" in states or incomplete else LOAD
+    return FAIL if "fails" in states else COULD_NOT_TELL if "unknown" in states or problems else LOAD
 
 
 def _width() -> int:
@@ -172,20 +179,20 @@ def _width() -> int:
     return shutil.get_terminal_size().columns
 
 
-def _progress() -> Callable[[int, int], None] | None:
-    """Shows on a terminal how far a long scan is, from its second half second on; leaves nothing behind."""
+def _progress(long: bool) -> Callable[[str], None] | None:
+    """Shows on a terminal what a scan is at, ten times a second at most; "" wipes it away again.
+
+    A scan that is not known to be long shows nothing in its first half second.
+    """
     if not sys.stderr.isatty():
         return None
-    start = last = time.monotonic()
+    shown, last = False, 0.0 if long else time.monotonic() + 0.4
 
-    def show(done: int, total: int) -> None:
-        nonlocal last
+    def show(text: str) -> None:
+        nonlocal shown, last
         now = time.monotonic()
-        if done == total - 1:
-            if last > start:
-                print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-        elif now - start > 0.5 and now - last > 0.1:
-            last = now
-            print(f"\r\x1b[Kjudging modules: {done} of {total}", end="", file=sys.stderr, flush=True)
+        if (text and now - last > 0.1) or (not text and shown):
+            shown, last = bool(text), now
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
     return show

@@ -14,7 +14,7 @@ from hostward.facts.init_system import InitSystem
 from hostward.facts.operating_system import OperatingSystem
 from hostward.facts.sysv import Scripts
 from hostward.facts.units import Unit, Units
-from hostward.host import Host, HostError
+from hostward.host import Host, HostError, Missing
 from hostward.model import NotApplicable, Unavailable
 
 #: What sets the clock once and keeps nothing.
@@ -227,7 +227,7 @@ def _once(units: Units | None, init: InitSystem, scripts: Scripts) -> Iterator[s
 def rtc_mode(host: Host, boot: Boot | Unavailable) -> RtcMode:
     """The third line of /etc/adjtime (hwclock(8)); before it, what init scripts go by: RHEL 5's sysconfig/clock,
     Debian's default/rcS, OpenRC's conf.d/hwclock.  Without any the RTC is taken to keep UTC.
-    Raises NotApplicable in a container.
+    Raises NotApplicable in a container, Unavailable where such a file is there and can't be read.
     """
     not_in_a_container(boot)
     for path, pattern, local in (
@@ -245,7 +245,8 @@ def rtc_mode(host: Host, boot: Boot | Unavailable) -> RtcMode:
 
 
 def _text(host: Host, path: str) -> str:
+    """A file's text, "" where there is none."""
     try:
         return host.text(path, 64 << 10)
-    except HostError:
+    except Missing:
         return ""

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from hostward import __version__
 from hostward.facts import fact
+from hostward.facts.boot import Boot
+from hostward.facts.builtin_modules import builtin_modules
+from hostward.facts.enforcement import enforcement
 from hostward.facts.kernels import Kernel, Kernels, RunningKernel
+from hostward.facts.next_kernel import NextKernel
 from hostward.host import Host, HostError
+from hostward.host.cache import Cache
 from hostward.kmod.exports import (
     SYMVERS_MAX,
     BadExports,
     ExportTable,
-    parse_config,
+    KernelConfig,
+    load,
     parse_kallsyms,
     parse_symvers,
     parse_system_map,
+    save,
 )
 from hostward.kmod.image import BadImage, read_image
 from hostward.kmod.module import LAYOUT_SYMBOLS, SIZE_MAX, BadModule, ModuleFile, parse_module
+from hostward.kmod.profile import KernelProfile
 from hostward.kmod.search import parse_modules_dep
-from hostward.kmod.verdict import KernelProfile
 from hostward.model import Unavailable
 
 #: The largest kernel image worth reading, packed, in bytes.
@@ -35,13 +45,15 @@ class KernelFiles:
     """A kernel's profile with what it was made from.
 
     `table` holds its exports (None: nothing tells them), `modules_dep` what modules.dep says by module name
-    (path below the tree, paths of what it needs).
+    (path below the tree, paths of what it needs). `cmdline` are the words it is or would be started with, as far as
+    they are known.
     """
 
     kernel: Kernel
     profile: KernelProfile
     table: ExportTable | None
     modules_dep: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+    cmdline: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,7 @@ class KernelProfiles:
     _host: Host
     _kernels: Kernels
     _running: str
+    _words: Callable[[str], tuple[str, ...]]
     _known: dict[str, KernelFiles] = field(default_factory=dict)
 
     def of(self, release: str) -> KernelFiles | None:
@@ -59,13 +72,28 @@ class KernelProfiles:
         if kernel is None:
             return None
         if release not in self._known:
-            self._known[release] = _files(self._host, kernel, release == self._running)
+            self._known[release] = _files(self._host, kernel, release == self._running, self._words(release))
         return self._known[release]
 
 
 @fact
-def kernel_profiles(host: Host, kernels: Kernels, running: RunningKernel | Unavailable) -> KernelProfiles:
-    return KernelProfiles(host, kernels, "" if isinstance(running, Unavailable) else running.release)
+def kernel_profiles(
+    host: Host,
+    kernels: Kernels,
+    running: RunningKernel | Unavailable,
+    boot: Boot | Unavailable,
+    following: NextKernel | Unavailable,
+) -> KernelProfiles:
+    now = "" if isinstance(running, Unavailable) else running.release
+
+    def words(release: str) -> tuple[str, ...]:
+        """The command line of a kernel: its own where that is known, else that of the kernel that runs."""
+        own = None if release == now or isinstance(following, Unavailable) else following
+        if own is not None and own.cmdline is not None and (own.release == release or isinstance(boot, Unavailable)):
+            return own.cmdline[: own.cmdline.index("--")] if "--" in own.cmdline else own.cmdline
+        return () if isinstance(boot, Unavailable) else boot.cmdline
+
+    return KernelProfiles(host, kernels, now, words)
 
 
 def read_module(host: Host, path: str, name: str = "") -> ModuleFile:
@@ -73,7 +101,7 @@ def read_module(host: Host, path: str, name: str = "") -> ModuleFile:
     return parse_module(host.read(path, SIZE_MAX), name or path.rpartition("/")[2].partition(".ko")[0])
 
 
-def _files(host: Host, kernel: Kernel, running: bool) -> KernelFiles:
+def _files(host: Host, kernel: Kernel, running: bool, words: tuple[str, ...]) -> KernelFiles:
     problems: list[str] = []
     dep = _modules_dep(host, kernel)
     sample = _sample(host, kernel, dep)
@@ -90,6 +118,9 @@ def _files(host: Host, kernel: Kernel, running: bool) -> KernelFiles:
         symbols = (table.exports.get(name) for name in LAYOUT_SYMBOLS)
         layout = next((export.crc for export in symbols if export is not None), None)
     cannot = [] if table is None else list(table.cannot_tell)
+    version = KernelProfile(kernel.release).version
+    enforced = enforcement(host, version, config, words, running)
+    builtin = builtin_modules(host, kernel, running)
     profile = KernelProfile(
         kernel.release,
         vermagic=vermagic or None,
@@ -103,12 +134,16 @@ def _files(host: Host, kernel: Kernel, running: bool) -> KernelFiles:
         has_crcs=table is not None and table.has_crcs,
         has_gpl=table is not None and table.has_gpl,
         has_namespaces=table is not None and table.has_namespaces,
-        sig_enforced=_enforced(host, config, running),
-        builtin=_builtin(host, kernel),
+        sig_enforced=enforced.sig_enforced,
+        lockdown=enforced.lockdown,
+        blacklist=enforced.blacklist if version >= (4, 8, 0) or ".el7" in kernel.release else frozenset(),
+        strict_versions=_strict_versions(host, kernel),
+        builtin=builtin.names,
+        builtin_shown=builtin.shown,
         sources=() if table is None else (table.source,),
         cannot_tell=(*cannot, *problems),
     )
-    return KernelFiles(kernel, profile, table, dep)
+    return KernelFiles(kernel, profile, table, dep, words)
 
 
 def _modules_dep(host: Host, kernel: Kernel) -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -146,19 +181,19 @@ def _sample(host: Host, kernel: Kernel, dep: dict[str, tuple[str, tuple[str, ...
     return None
 
 
-def _config(host: Host, kernel: Kernel) -> dict[str, str]:
+def _config(host: Host, kernel: Kernel) -> KernelConfig:
     for path in (kernel.config, f"{kernel.modules_dir}/config"):
         if path and not path.startswith("/config"):
             try:
-                return parse_config(host.read(path, 4 << 20))
+                return KernelConfig(host.read(path, 4 << 20))
             except HostError:
                 continue
-    return {}
+    return KernelConfig()
 
 
 def _exports(
     host: Host, kernel: Kernel, running: bool, problems: list[str]
-) -> tuple[ExportTable | None, tuple[str, tuple[int, int, bool], dict[str, str]] | None]:
+) -> tuple[ExportTable | None, tuple[str, tuple[int, int, bool], KernelConfig] | None]:
     """The best table of exports there is, and (vermagic, (machine, bits, big), configuration) if the image was read.
 
     What went wrong with better sources goes to `problems`.
@@ -181,9 +216,7 @@ def _exports(
                 return table, None
     if kernel.image:
         try:
-            image = read_image(host.read(kernel.image, IMAGE_MAX), kernel.image)
-            facts = (image.vermagic, (image.machine, image.bits, image.big), parse_config(image.config))
-            return image.exports, facts
+            return _image(host, kernel.image)
         except BadImage as error:
             problems.append(f"{kernel.image}: {error.reason}")
         except HostError as error:
@@ -197,21 +230,39 @@ def _exports(
     return None, None
 
 
-def _enforced(host: Host, config: dict[str, str], running: bool) -> bool | None:
-    """Whether unsigned modules are refused: the running kernel says it itself, another's configuration may."""
-    if running and host.live:
-        try:
-            return host.text("/sys/module/module/parameters/sig_enforce").strip() == "Y"
-        except HostError:
-            return False if config.get("CONFIG_MODULE_SIG") != "y" else None
-    if not config:
+def _image(host: Host, path: str) -> tuple[ExportTable, tuple[str, tuple[int, int, bool], KernelConfig]]:
+    """What a kernel image says, from the cache where the image is the one that was read before: inflating it takes most
+    of a second. Raises BadImage, HostError.
+    """
+    status = host.stat(path)
+    times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
+    key = f"{__version__} image 2 {status.st_dev}:{status.st_ino} {status.st_size} {times} {path}"
+    cache = Cache.of_this_agent()
+    saved = cache.get(key)
+    if saved is not None:
+        head, _, table = saved.partition(b"\n")
+        vermagic, machine, bits, big, config = json.loads(head)
+        return load(table), (vermagic, (machine, bits, big), KernelConfig(config.encode("latin-1")))
+    image = read_image(host.read(path, IMAGE_MAX), path)
+    config = KernelConfig(image.config)
+    head = json.dumps([image.vermagic, image.machine, image.bits, image.big, image.config.decode("latin-1")]).encode()
+    cache.put(key, head + b"\n" + save(image.exports))
+    return image.exports, (image.vermagic, (image.machine, image.bits, image.big), config)
+
+
+def _strict_versions(host: Host, kernel: Kernel) -> bool | None:
+    """Whether this is a kernel of Debian's, which refuses symbols that a module has no version for; None where
+    nothing tells. The boot header of x86 holds the version with who built it (Documentation/arch/x86/boot.rst)."""
+    if re.search(r"\+deb\d", kernel.release):
+        return True
+    if not kernel.image:
         return None
-    return config.get("CONFIG_MODULE_SIG_FORCE") == "y"
-
-
-def _builtin(host: Host, kernel: Kernel) -> frozenset[str]:
     try:
-        text = host.text(f"{kernel.modules_dir}/modules.builtin", 4 << 20)
+        with host.open(kernel.image) as image:
+            head = image.read_at(0, 0x8000)
     except HostError:
-        return frozenset()
-    return frozenset(line.rpartition("/")[2].partition(".ko")[0].replace("-", "_") for line in text.splitlines())
+        return None
+    if head[0x202:0x206] != b"HdrS" or len(head) < 0x210:
+        return None
+    start = int.from_bytes(head[0x20E:0x210], "little") + 0x200
+    return b"(debian-kernel@lists.debian.org)" in head[start : start + 256].split(b"\0")[0]

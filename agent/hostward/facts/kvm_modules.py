@@ -9,7 +9,6 @@ from hostward.facts.boot import Boot
 from hostward.facts.cpu import CpuVirtualization
 from hostward.facts.kernel_profiles import KernelProfiles
 from hostward.facts.kernels import RunningKernel
-from hostward.facts.modprobe import modprobe_config  # noqa: F401  (observes ModprobeConfig)
 from hostward.facts.module_trees import ModuleTrees
 from hostward.host import Host, HostError, Missing
 from hostward.kmod.modprobe import ModprobeConfig

@@ -73,6 +73,6 @@ def modprobes(host: Host, profiles: KernelProfiles, config: ModprobeConfig) -> M
                 return ""
 
         index = ModuleIndex(files.modules_dep, files.profile.builtin, text)
-        return Modprobe(index, config.with_kernel(text("modules.softdep")), name_of)
+        return Modprobe(index, config.with_kernel(text("modules.softdep"), files.cmdline), name_of)
 
     return Modprobes(make)

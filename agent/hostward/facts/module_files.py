@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hostward.facts import fact
+from hostward.facts.enforcement import secure_boot
 from hostward.facts.kernel_profiles import KernelProfiles, read_module
 from hostward.facts.kernels import RunningKernel
 from hostward.facts.loaded import LoadedModules
@@ -13,8 +14,6 @@ from hostward.facts.verdicts import ModuleVerdicts
 from hostward.host import Host, HostError
 from hostward.kmod.module import BadModule
 from hostward.model import NotApplicable
-
-_SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
 
 @dataclass(frozen=True)
@@ -58,15 +57,11 @@ def unsigned_modules(
 ) -> UnsignedModules:
     """Raises NotApplicable where neither the firmware nor the kernel asks for signatures."""
     why = ""
-    try:
-        # The variable: four bytes of attributes, then 1 for on (efivarfs).
-        if host.read(_SECURE_BOOT, 16)[4:5] == b"\1":
-            why = "Secure Boot is on"
-    except HostError:
-        pass
+    if secure_boot(host):
+        why = "Secure Boot is on"
     if not why:
         files = profiles.of(running.release) if any(not m.dangling for m in trees.outside) else None
-        if files is not None and files.profile.sig_enforced:
+        if files is not None and (files.profile.sig_enforced or files.profile.lockdown):
             why = "the running kernel enforces signatures"
     if not why:
         raise NotApplicable("Secure Boot is off and the running kernel does not enforce signatures")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from hostward.facts.kernel_profiles import read_module
 from hostward.facts.modprobe import Modprobes
 from hostward.facts.module_trees import ModuleTree, ModuleTrees, TreeModule
+from hostward.facts.tree_verdicts import judge_tree
 from hostward.facts.verdicts import JudgedModule, Judges, refusal
-from hostward.host import Host, HostError
+from hostward.host import Host, HostError, Missing
 from hostward.kmod.module import BadModule, ModuleFile
 from hostward.kmod.search import name_of
 from hostward.kmod.verdict import FAILS, LOADS, UNKNOWN, Reason, Verdict
@@ -91,18 +92,27 @@ class Matrix:
         listed = {name for release in self.releases for name in self._listed(release)}
         return sorted({*listed, *self.outside_names()})
 
-    def _listed(self, release: str) -> Iterable[str]:
+    def _listed(self, release: str) -> Collection[str]:
         modprobe = self.modprobes.of(release)
         return () if modprobe is None else modprobe.index.dep
 
-    def problems(self, release: str) -> tuple[str, ...]:
-        """What could not be looked at of a kernel's module directory."""
-        return self._trees[release].problems
+    def read_all(self, progress: Callable[[str], None] | None = None) -> None:
+        """Makes asking for every module there is cheap: each kernel's own tree is read and linked in one go."""
+        for number, release in enumerate(self.releases):
+            if progress is not None:
+                progress(f"judging modules: reading those of {release} ({number + 1} of {len(self.releases)})")
+            judge = self.judges.of(release)
+            if judge is not None:
+                judge_tree(self.host, judge)
 
-    @property
-    def incomplete(self) -> bool:
-        """Whether modules may be missing from the matrix."""
-        return any(tree.problems for tree in self._trees.values())
+    def problems(self, release: str, own: bool) -> list[str]:
+        """What could not be looked at of a kernel's modules; with `own` of those in kernel/ as well."""
+        problems = list(self._trees[release].problems)
+        if own and not self._listed(release):
+            problems.append(
+                f"{self._trees[release].path}/modules.dep, which would list the modules of {release} itself"
+            )
+        return problems
 
     def tree(self, release: str) -> ModuleTree:
         return self._trees[release]
@@ -110,15 +120,20 @@ class Matrix:
     def outside(self, release: str) -> tuple[TreeModule, ...]:
         return self._trees[release].outside
 
-    def rows(self, names: Sequence[str], progress: Callable[[int, int], None] | None = None) -> list[Row]:
-        """A row for each name. Kernel by kernel, which reads each kernel's files once and in a go."""
+    def rows(self, names: Sequence[str], progress: Callable[[str], None] | None = None) -> list[Row]:
+        """A row for each name. Kernel by kernel, which reads each kernel's files once and in a go.
+
+        `progress` is told how far it is, and "" at the end.
+        """
         cells: list[list[Cell]] = [[] for _ in names]
         total = len(names) * len(self.releases)
         for number, release in enumerate(self.releases):
             for n, name in enumerate(names):
                 if progress is not None:
-                    progress(number * len(names) + n, total)
+                    progress(f"judging modules: {number * len(names) + n} of {total}")
                 cells[n].append(self._cell(name, release))
+        if progress is not None:
+            progress("")
         return [Row(name, tuple(of)) for name, of in zip(names, cells)]
 
     def _cell(self, name: str, release: str) -> Cell:
@@ -137,6 +152,9 @@ class Matrix:
             return Cell(release, BUILT_IN, None, tuple(dangling))
         if dangling:
             return Cell(release, FAILS, dangling[0], tuple(dangling[1:]))
+        listed = judge.files.modules_dep.get(name)
+        if listed is not None:
+            return Cell(release, FAILS, _gone(name, release, f"{self._trees[release].path}/{listed[0]}"))
         return Cell(release, ABSENT)
 
     def _notes(self, name: str, release: str) -> Iterable[str]:
@@ -156,20 +174,25 @@ class Matrix:
             else:
                 yield f"modprobe.d: `install {name} {command}`: modprobe runs that instead of loading it"
         if name in modprobe.config.blacklist:
-            yield f"modprobe.d: `blacklist {name}`: not loaded by an alias, only by its own name or as a dependency"
+            line = f"modprobe.d: `blacklist {name}`"
+            if name in modprobe.config.cmdline_blacklist:
+                line = f"modprobe.blacklist={name} on the kernel's command line"
+            yield f"{line}: not loaded by an alias, only by its own name or as a dependency"
 
     def file_row(self, path: str, source: Host) -> Row:
         """A row for a module file of `source`: this host, or the running machine for a file that lies elsewhere.
 
         Where a kernel's modprobe would find this very file it is judged so, else as if it were loaded by insmod.
         """
-        real = source.resolve(path)
         ours = source is self.host
         module: ModuleFile | Verdict
         try:
+            real = source.resolve(path)
             module = self.given[path] = read_module(source, real)
         except BadModule as error:
             module = refusal(error)
+        except Missing:
+            real, module = "", _leads_nowhere(f"leads to {source.readlink(path)}, which does not exist")
         name = name_of(path) if isinstance(module, Verdict) else module.name
         cells = [self._file_cell(path, real if ours else "", module, name, release) for release in self.releases]
         return Row(name, tuple(cells), file=path)
@@ -179,33 +202,46 @@ class Matrix:
         if judge is None:
             why = Verdict(UNKNOWN, cannot_tell=(f"no files of kernel {release} to judge by",))
             return Cell(release, UNKNOWN, JudgedModule(release, name, path, path, why), by_insmod=True)
-        mine = [m for m in self.outside(release) if real and (m.path == path or m.file == real)]
-        judged = None
+        mine = [(m.path, m.file) for m in self.outside(release) if real and (m.path == path or m.file == real)]
+        own = self._own_path(real, release) if real else ""
+        if own:
+            mine.append((own, real))
         if mine:
-            judged = judge.module(mine[0].path, mine[0].file)
-        elif real and self._in_kernel(real, release):
-            judged = judge.module(path, real)
-        if judged is not None:
+            judged = judge.module(*mine[0])
             return Cell(release, judged.verdict.outcome, judged, notes=tuple(self._notes(judged.name, release)))
-        if isinstance(module, Verdict):
-            judged = JudgedModule(release, name, path, path, module)
-        else:
+        if isinstance(module, ModuleFile):
             judged = judge.insmod(module, path)
+        elif real:
+            judged = replace(judge.module(path, real), chosen=None, instead="")
+        else:
+            judged = JudgedModule(release, name, path, path, module)
         return Cell(release, judged.verdict.outcome, judged, by_insmod=True)
 
-    def _in_kernel(self, real: str, release: str) -> bool:
-        """Whether a file lies in the kernel's own directory."""
+    def _own_path(self, real: str, release: str) -> str:
+        """The path by which modprobe knows a file of the kernel's own; "" for any other file."""
+        tree = self._trees[release].path
         try:
-            base = self.host.resolve(self._trees[release].path) if self._trees[release].path else ""
+            base = self.host.resolve(tree) if tree else ""
         except HostError:
             base = ""
-        return bool(base) and real.startswith(f"{base}/kernel/")
+        return tree + real[len(base) :] if base and real.startswith(f"{base}/kernel/") else ""
 
 
 def _dangling(module: TreeModule) -> JudgedModule:
     """What becomes of a link that leads nowhere: modprobe can't open it."""
-    verdict = Verdict(FAILS, "ENOENT", (Reason("dangling-link", "ENOENT", "", found=module.problem),))
-    return JudgedModule(module.release, module.name, module.path, module.target, verdict)
+    return JudgedModule(module.release, module.name, module.path, module.target, _leads_nowhere(module.problem))
+
+
+def _gone(name: str, release: str, path: str) -> JudgedModule:
+    """What becomes of a module that modules.dep lists and that is not there."""
+    said = "modules.dep lists it, and there is no such file"
+    return JudgedModule(
+        release, name, path, "", Verdict(FAILS, "ENOENT", (Reason("no-file", "ENOENT", "", found=said),))
+    )
+
+
+def _leads_nowhere(problem: str) -> Verdict:
+    return Verdict(FAILS, "ENOENT", (Reason("dangling-link", "ENOENT", "", found=problem),))
 
 
 __all__ = ["ABSENT", "BUILT_IN", "FAILS", "LOADS", "UNKNOWN", "Cell", "Matrix", "Row"]

@@ -7,16 +7,25 @@ from dataclasses import dataclass
 
 from hostward.facts.kernel_profiles import KernelFiles
 from hostward.facts.module_matrix import Cell, Matrix, Row
-from hostward.facts.packages import Owner, Packages
+from hostward.facts.packages import Owner, owners_of
 from hostward.facts.verdicts import Judge, JudgedModule
 from hostward.host import HostError
 from hostward.kmod.modprobe import Action
 from hostward.kmod.module import BadModule, ModuleFile
 from hostward.kmod.search import SearchOrder, name_of
 from hostward.kmod.signature import Signature
-from hostward.kmod.verdict import RuleOutcome, trace
-from hostward.model import Unavailable
+from hostward.kmod.verdict import RuleOutcome, Verdict, trace
 
+#: What a rule that refuses a symbol says of it.
+STATES = {
+    "unknown-symbol": "not found",
+    "provider-fails": "provider fails",
+    "symbol-crc": "crc differs",
+    "gpl-only": "hidden",
+    "namespace": "not imported",
+    "no-version": "no version",
+}
+_NAMESAKES_MAX = 20
 _PACKED = ("", ".xz", ".zst", ".gz")
 
 
@@ -24,8 +33,8 @@ _PACKED = ("", ".xz", ".zst", ".gz")
 class SymbolUse:
     """A symbol that a module needs and what this kernel has for it.
 
-    `provider` is "vmlinux" or a module file, "" for none; CRCs are None where they are not known, `state` is found,
-    crc differs, not found, or unbound (a weak reference, which may be).
+    `provider` is "vmlinux" or a module file, "" for none; CRCs are None where they are not known. `state` is found, or
+    one of those in STATES, or unbound for a weak reference, which may be.
     """
 
     name: str
@@ -82,9 +91,7 @@ class Story:
     cannot_tell: tuple[str, ...]
 
 
-def story_of(
-    matrix: Matrix, files: KernelFiles, order: SearchOrder, packages: Packages | Unavailable, row: Row, cell: Cell
-) -> Story:
+def story_of(matrix: Matrix, files: KernelFiles, order: SearchOrder, row: Row, cell: Cell) -> Story:
     judge = matrix.judges.of(cell.release)
     judged = cell.judged
     module = _module(matrix, judge, judged)
@@ -93,14 +100,14 @@ def story_of(
     soft = None if modprobe is None else modprobe.config.softdep(name)
     why, candidates = _why(matrix, files, order, name, cell)
     owner = None
-    if not isinstance(packages, Unavailable) and judged is not None:
-        owner = packages.owner(judged.file or judged.path)
+    if judged is not None and judged.path not in matrix.given:
+        owner = owners_of(matrix.host, [judged.file or judged.path]).owner(judged.file or judged.path)
     rules: list[RuleOutcome] = []
     symbols: list[SymbolUse] = []
-    if module is not None and judge is not None:
+    if module is not None and judge is not None and judged is not None:
         lookup = judge.lookup(name, {}, {})
         rules = trace(module, judge.profile, lookup)
-        symbols = list(_symbols(module, judge))
+        symbols = list(_symbols(module, judge, judged.verdict))
     elif judged is not None:
         verdict = judged.verdict
         rules = [RuleOutcome("file", verdict.outcome, verdict.reasons, verdict.cannot_tell)]
@@ -160,18 +167,23 @@ def _modinfo(module: ModuleFile) -> dict[str, str]:
     return {key: value for key, value in found.items() if value}
 
 
-def _symbols(module: ModuleFile, judge: Judge) -> Iterator[SymbolUse]:
+def _symbols(module: ModuleFile, judge: Judge, verdict: Verdict) -> Iterator[SymbolUse]:
+    """Each symbol as the verdict has it; where that came to no symbols, as far as the CRC tells."""
     lookup = judge.lookup(module.name, {}, {})
     compares = judge.profile.modversions is not False and bool(module.versions)
+    refused = {reason.symbol: reason for reason in verdict.reasons if reason.rule in STATES}
     for name, wanted in module.needs.items():
         found = lookup(name)
         weak = name in module.weak
+        reason = refused.get(name)
         if found is None:
-            yield SymbolUse(name, "unbound" if weak else "not found", "", wanted, None, None, None, weak)
+            state = STATES[reason.rule] if reason is not None else "unbound" if weak else "not found"
+            provider = "" if reason is None else reason.provider
+            yield SymbolUse(name, state, provider, wanted, None, None, None, weak)
             continue
         export = found.export
         differs = compares and None not in (wanted, export.crc) and wanted != export.crc
-        state = "crc differs" if differs else "found"
+        state = STATES[reason.rule] if reason is not None else "crc differs" if differs else "found"
         yield SymbolUse(name, state, found.path, wanted, export.crc, export.gpl, export.namespace, weak)
 
 
@@ -223,9 +235,10 @@ def _in_tree(matrix: Matrix, tree: str, name: str) -> Iterator[str]:
         lines = matrix.host.text(f"{tree}/modules.order", 4 << 20).split()
     except HostError:
         return
-    for line in lines:
-        if name_of(line) == name and line.startswith("kernel/"):
-            for suffix in _PACKED:
-                if matrix.host.is_file(f"{tree}/{line}{suffix}"):
-                    yield line + suffix
-                    break
+    for line in sorted({line for line in lines if name_of(line) == name and line.startswith("kernel/")})[
+        :_NAMESAKES_MAX
+    ]:
+        for suffix in _PACKED:
+            if matrix.host.is_file(f"{tree}/{line}{suffix}"):
+                yield line + suffix
+                break

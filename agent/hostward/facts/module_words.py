@@ -54,7 +54,7 @@ def _file(word: str, matrix: Matrix, here: str) -> Row:
     outer = word if word.startswith("/") else f"{here.rstrip('/')}/{word}"
     inner = outer[len(host.root.rstrip("/")) :] if outer.startswith(host.root.rstrip("/") + "/") else ""
     for path in (inner, word if word.startswith("/") else ""):
-        if path and host.exists(path):
+        if path and (host.exists(path) or host.is_link(path)):
             return matrix.file_row(path, host)
     if not host.live:
         machine = Host.running()

@@ -13,8 +13,8 @@ from hostward.model import Unavailable
 
 @dataclass(frozen=True)
 class NextModules:
-    """`names` are the modules that modules.dep of that kernel lists, those outside kernel/, and its built-in ones;
-    `missing` what keeps the kernel from being whole; `why` it is the one that boots next."""
+    """`names` are the modules that modules.dep of that kernel lists (unless their links dangle by now), those outside
+    kernel/, and its built-in ones; `missing` is what keeps the kernel from being whole, `why` why it boots next."""
 
     release: str
     why: str
@@ -31,7 +31,9 @@ def next_modules(following: NextKernel, profiles: KernelProfiles, trees: ModuleT
             f"kernel {following.release} boots next ({following.why}), and no file of it is among the installed kernels"
         )
     tree = trees.get(following.release)
-    outside = () if tree is None else (module.name for module in tree.outside if not module.dangling)
-    names = frozenset((*files.modules_dep, *outside)) | files.profile.builtin
+    outside = () if tree is None else tree.outside
+    gone = {module.path for module in outside if module.dangling}
+    listed = (n for n, (path, _) in files.modules_dep.items() if f"{files.kernel.modules_dir}/{path}" not in gone)
+    names = frozenset((*listed, *(m.name for m in outside if not m.dangling))) | files.profile.builtin
     missing = tuple(what for what in files.kernel.missing if what != "image")
     return NextModules(following.release, following.why, names, missing)

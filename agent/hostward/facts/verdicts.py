@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from hostward.facts import fact
-from hostward.facts.boot import Boot
 from hostward.facts.kernel_profiles import KernelFiles, KernelProfiles, read_module
 from hostward.facts.module_trees import ModuleTree, ModuleTrees, TreeModule
 from hostward.host import Host, HostError, Missing
-from hostward.kmod.module import BadModule, ModuleFile
+from hostward.kmod.module import SIZE_MAX, BadModule, ModuleFile, parse_module, unpacked
 from hostward.kmod.search import (
     SearchOrder,
     name_of,
@@ -18,8 +17,7 @@ from hostward.kmod.search import (
     parse_modules_symbols,
     shadowed,
 )
-from hostward.kmod.verdict import FAILS, UNKNOWN, Lookup, Reason, Symbol, Verdict, judge
-from hostward.model import Unavailable
+from hostward.kmod.verdict import FAILS, UNKNOWN, Lookup, Reason, Symbol, Verdict, judge, judge_file
 
 DEPMOD_DIRECTORIES = ("/etc/depmod.d", "/run/depmod.d", "/usr/local/lib/depmod.d", "/usr/lib/depmod.d", "/lib/depmod.d")
 _CLOSURE_MAX = 200
@@ -95,18 +93,13 @@ class Judges:
 
 
 @fact
-def judges(
-    host: Host, trees: ModuleTrees, profiles: KernelProfiles, order: SearchOrder, boot: Boot | Unavailable
-) -> Judges:
-    said = () if isinstance(boot, Unavailable) else boot.parameters("module_blacklist")
-    blacklist = frozenset(name for names in said for name in names.split(",") if name)
-
+def judges(host: Host, trees: ModuleTrees, profiles: KernelProfiles, order: SearchOrder) -> Judges:
     def make(release: str) -> Judge | None:
         files = profiles.of(release)
         if files is None or not _installed(files):
             return None
         tree = trees.get(release) or ModuleTree(release, files.kernel.modules_dir, (), None)
-        return Judge(host, tree, files, order, blacklist)
+        return Judge(host, tree, files, order)
 
     return Judges(make)
 
@@ -138,43 +131,53 @@ def refusal(error: BadModule) -> Verdict:
 
 
 class Judge:
-    """Judges modules on one kernel: knows which file each name means there and which module provides a symbol."""
+    """Judges modules on one kernel: knows which file each name means there and which module provides a symbol.
 
-    def __init__(
-        self, host: Host, tree: ModuleTree, files: KernelFiles, order: SearchOrder, blacklist: frozenset[str]
-    ) -> None:
+    `parsed` keeps module files as they were read, by path, `verdicts` what was said of them.
+    """
+
+    def __init__(self, host: Host, tree: ModuleTree, files: KernelFiles, order: SearchOrder) -> None:
         self._host = host
         self.tree = tree
         self.files = files
-        self.profile = replace(files.profile, blacklist=blacklist)
+        self.profile = files.profile
         self._order = order
         self._outside: dict[str, list[TreeModule]] = {}
         for module in tree.outside:
             if not module.dangling:
                 self._outside.setdefault(module.name, []).append(module)
-        self._parsed: dict[str, ModuleFile | BadModule] = {}
-        self._verdicts: dict[str, JudgedModule] = {}
+        self.parsed: dict[str, ModuleFile | BadModule] = {}
+        self.verdicts: dict[str, JudgedModule] = {}
         self._underway: set[str] = set()
+        self._meant: dict[str, tuple[str, str] | None] = {}
         self._symbols: dict[str, str] | None = None
         self._providers: dict[str, str] | None = None
 
     def module(self, path: str, file: str) -> JudgedModule:
         """The verdict on a file as modprobe would load it: with the modules it pulls in judged first."""
-        if path in self._verdicts:
-            return self._verdicts[path]
+        if path in self.verdicts:
+            return self.verdicts[path]
         name = name_of(path)
         chosen, instead = self._is_chosen(name, path)
         try:
             module = self.parse(file)
         except BadModule as error:
-            judged = JudgedModule(self.tree.release, name, path, file, refusal(error), chosen, instead)
+            judged = JudgedModule(self.tree.release, name, path, file, self._refusal(file, error), chosen, instead)
         except HostError as error:
             verdict = Verdict(UNKNOWN, "", (), "", (str(error),))
             judged = JudgedModule(self.tree.release, name, path, file, verdict, chosen, instead)
         else:
             judged = self._judge(module, name, path, file, chosen, instead)
-        self._verdicts[path] = judged
+        self.verdicts[path] = judged
         return judged
+
+    def _refusal(self, file: str, error: BadModule) -> Verdict:
+        """The verdict on a file that can't be read as a module, in this kernel's words."""
+        try:
+            data = unpacked(self._host.read(file, SIZE_MAX))
+        except (BadModule, HostError):
+            return refusal(error)
+        return judge_file(data, error, self.profile)
 
     def insmod(self, module: ModuleFile, path: str) -> JudgedModule:
         """The verdict on a file that modprobe would not find here: as insmod would load it, with the modules that it
@@ -187,7 +190,7 @@ class Judge:
         self._underway.add(name)
         used: dict[str, JudgedModule] = {}
         open_: dict[str, str] = {}
-        verdict = judge(module, self.profile, self.lookup(name, used, open_))
+        verdict = judge(module, self.profile, self.lookup(name, used, open_), present=self._among(used))
         self._underway.discard(name)
         sure = [r for r in verdict.reasons if r.rule != "unknown-symbol" or r.symbol not in open_]
         if verdict.outcome == FAILS and sure:
@@ -228,7 +231,26 @@ class Judge:
             except (BadModule, HostError):
                 return None  # it could not be read, so its verdict is UNKNOWN
             export = theirs.exports.get(symbol)
-            return None if export is None else Symbol(export, judged.path, not theirs.gpl_compatible)
+            return None if export is None else Symbol(export, judged.path, "P" in judged.verdict.taints)
+
+        return find
+
+    def _among(self, used: dict[str, JudgedModule]) -> Lookup:
+        """Finds symbols among vmlinux's and those of `used` alone."""
+
+        def find(symbol: str) -> Symbol | None:
+            table = self.files.table
+            export = table.exports.get(symbol) if table is not None else None
+            if export is not None and export.provider == "vmlinux":
+                return Symbol(export, "vmlinux", False)
+            provider = used.get(self._provider(symbol))
+            if provider is None or provider.verdict.outcome == FAILS:
+                return None
+            try:
+                export = self.parse(provider.file).exports.get(symbol)
+            except (BadModule, HostError):
+                return None
+            return None if export is None else Symbol(export, provider.path, "P" in provider.verdict.taints)
 
         return find
 
@@ -236,23 +258,39 @@ class Judge:
         """Says of an unknown symbol whose module there is that this module itself does not load."""
         if reason.rule != "unknown-symbol":
             return reason
-        provider = used.get(self._provider(reason.symbol))
+        name = self._provider(reason.symbol)
+        if name and self.file_of(name) is None:
+            dangles = any(module.name == name and module.dangling for module in self.tree.outside)
+            return reason._replace(found=f"{name} has it, {'whose link leads nowhere' if dangles else 'which is gone'}")
+        provider = used.get(name)
         if provider is None or provider.verdict.outcome != FAILS:
             return reason
         return reason._replace(rule="provider-fails", found="its module does not load", provider=provider.path)
 
     def parse(self, file: str) -> ModuleFile:
         """A module file, read once.  Raises BadModule, HostError."""
-        known = self._parsed.get(file)
+        known = self.parsed.get(file)
         if known is None:
             try:
                 known = read_module(self._host, file)
             except BadModule as error:
-                known = error
-            self._parsed[file] = known
+                known = self._as_the_kernel_reads_it(file) or error
+            self.parsed[file] = known
         if isinstance(known, BadModule):
             raise known
         return known
+
+    def _as_the_kernel_reads_it(self, file: str) -> ModuleFile | None:
+        """A file whose header names another class or byte order, taken for one of the kernel's own, as the kernel
+        does: it looks at neither (elf_validity_check)."""
+        bits, big = self.profile.bits, self.profile.big
+        try:
+            data = unpacked(self._host.read(file, SIZE_MAX))
+            if data[:4] != b"\x7fELF" or bits is None or (data[4] == bits // 32 and data[5] == 1 + bool(big)):
+                return None
+            return parse_module(b"\x7fELF" + bytes((bits // 32, 1 + bool(big))) + data[6:], file)
+        except (BadModule, HostError, IndexError):
+            return None
 
     def _is_chosen(self, name: str, path: str) -> tuple[bool | None, str]:
         """(whether modprobe takes this file for the name, the path it takes instead)."""
@@ -271,13 +309,18 @@ class Judge:
     def file_of(self, name: str) -> tuple[str, str] | None:
         """(path, file) that a module's name means: by modules.dep where that names a file that is there, else by
         depmod's configuration."""
+        if name not in self._meant:
+            self._meant[name] = self._find(name)
+        return self._meant[name]
+
+    def _find(self, name: str) -> tuple[str, str] | None:
         listed = self.files.modules_dep.get(name)
         if listed is not None:
             path = f"{self.tree.path}/{listed[0]}" if not listed[0].startswith("/") else listed[0]
             outside = next((m for m in self._outside.get(name, ()) if m.path == path), None)
             if outside is not None:
                 return outside.path, outside.file
-            if self._host.is_file(path):
+            if path in self.parsed or self._host.is_file(path):
                 return path, path
         there = {module.path[len(self.tree.path) + 1 :]: module for module in self._outside.get(name, ())}
         if not there:

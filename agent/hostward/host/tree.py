@@ -12,7 +12,7 @@ import os
 import stat
 from types import TracebackType
 
-from hostward.host.errors import HostError, NotRegular, TooLarge, from_oserror
+from hostward.host.errors import HostError, Missing, NotRegular, TooLarge, from_oserror
 
 _LINKS_MAX = 40  # as the kernel's MAXSYMLINKS
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -121,12 +121,12 @@ class Directory:
         try:
             with os.scandir(self.fd) as scan:
                 for entry in scan:
-                    if entry.is_symlink():
-                        kind = "link"
-                    elif entry.is_file(follow_symlinks=False):
+                    if entry.is_file(follow_symlinks=False):
                         kind = "file"
                     elif entry.is_dir(follow_symlinks=False):
                         kind = "dir"
+                    elif entry.is_symlink():
+                        kind = "link"
                     else:
                         kind = "other"
                     found.append((entry.name, kind))
@@ -201,6 +201,12 @@ class _Walk:
             os.close(fd)
 
 
+def _refuse_nul(path: str) -> None:
+    """Lists of a hostile host may name files that no file system can hold; for the os module that is no OSError."""
+    if "\0" in path:
+        raise Missing(path, "no file has a NUL byte in its name")
+
+
 class Tree:
     """The files of one host.  Paths are absolute paths inside it."""
 
@@ -248,6 +254,7 @@ class Tree:
 
     def open(self, path: str) -> File:
         """A regular file.  Raises Missing, NotRegular, Unreadable."""
+        _refuse_nul(path)
         if self.root == "/":
             return _open_regular(path, None, path)
         try:
@@ -261,6 +268,7 @@ class Tree:
 
     def directory(self, path: str) -> Directory:
         """An open directory.  Raises Missing, NotRegular, Unreadable."""
+        _refuse_nul(path)
         try:
             if self.root == "/":
                 return Directory(os.open(path, _LIST), path)
@@ -287,6 +295,7 @@ class Tree:
             return [name for name, _ in directory.entries()]
 
     def _stat(self, path: str, follow: bool) -> os.stat_result:
+        _refuse_nul(path)
         try:
             if self.root == "/":
                 return os.stat(path, follow_symlinks=follow)
@@ -324,6 +333,7 @@ class Tree:
 
     def readlink(self, path: str) -> str:
         """The text of a symbolic link, as it stands there."""
+        _refuse_nul(path)
         try:
             if self.root == "/":
                 return os.readlink(path)
@@ -334,6 +344,7 @@ class Tree:
 
     def resolve(self, path: str) -> str:
         """The same file's path inside the host with no link left in it.  Raises Missing where a link dangles."""
+        _refuse_nul(path)
         try:
             with self._walk(path, follow=True) as walk:
                 return walk.path

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
-from hostward.kmod.elf import SHF_ALLOC, SHT_NOBITS, Elf
-from hostward.kmod.module import parse_module, unpacked
+from hostward.kmod.elf import SHF_ALLOC, SHT_NOBITS, BadElf, Elf
+from hostward.kmod.module import BadModule, parse_module, unpacked
 
 _SHT_NOTE = 7
 
@@ -62,14 +62,18 @@ def module_build(data: bytes) -> ModuleBuild:
     """The build that a module file's bytes are of, packed or not.  Raises BadModule."""
     data = unpacked(data)
     module = parse_module(data)
-    elf = Elf(data)
+    try:
+        elf = Elf(data)
+        build_id, content = _build_id(elf), _content(elf)
+    except BadElf as error:
+        raise BadModule(error.reason) from None
     return ModuleBuild(
         module.srcversion,
         module.field("version") or "",
         module.vermagic.strip(),
         module.intree,
-        _build_id(elf),
-        _content(elf),
+        build_id,
+        content,
         module.versions,
     )
 

@@ -7,7 +7,9 @@ gzip, bzip2, xz and lzma are Python's own. zstd, lz4 and LZO are asked of the li
 from __future__ import annotations
 
 import ctypes
+import mmap
 import struct
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 #: How the kernel tells formats apart (lib/decompress.c); the name is the one its configuration uses.
@@ -23,6 +25,11 @@ _MAGIC = (
 )
 #: The largest dictionary or window any of them may ask for, in bytes; the kernel's own limit for zstd is 128 MiB.
 WINDOW_MAX = 128 << 20
+#: No kernel image inflates to more than this many times its length (the real ones to 6 to 10 times).
+INFLATED_RATIO_MAX = 32
+#: How much is handed to a decompressor and taken from it at a time, in bytes.
+_FED = 64 << 20
+_GIVEN = 1 << 20
 
 
 class BadData(Exception):
@@ -84,23 +91,57 @@ def inflate(data: Any, limit: int) -> bytes:
 
     Raises BadData when it is broken, cut short, or would be longer than `limit` bytes.
     """
+    chunks = list(_chunks(data, limit, _FED))
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def inflate_large(data: Any, limit: int) -> bytearray:
+    """As inflate, for what comes to tens of MB: never twice in memory."""
+    found = bytearray()
+    for chunk in _chunks(data, limit, _GIVEN):
+        found += chunk
+    return found
+
+
+def inflate_to(size: int, data: Any) -> mmap.mmap:
+    """As inflate, where it is known how long it will be: memory is taken once, and none for pages of zeros.
+
+    Raises BadData when it is another length, or more than data of that length may hold.
+    """
+    if not 0 < size <= INFLATED_RATIO_MAX * len(data):
+        raise BadData(f"it says of itself that it inflates to {size} bytes, which it can't")
+    found = mmap.mmap(-1, size)
+    if packing(bytes(data[:16])) == "zstd":
+        # In one go zstd needs no window beside what it writes; a kernel's is 128 MiB.
+        _zstd_whole(bytes(data), found)
+        return found
+    at = 0
+    for chunk in _chunks(data, size, _GIVEN):
+        if chunk.count(0) != len(chunk):
+            found[at : at + len(chunk)] = chunk
+        at += len(chunk)
+    if at != size:
+        raise BadData(f"it inflates to {at} bytes and says {size}")
+    return found
+
+
+def _chunks(data: Any, limit: int, fed: int) -> Iterator[bytes]:
     name = packing(bytes(data[:16]))
     stream = inflater(name)
-    chunks: list[bytes] = []
-    got = 0
-    piece = bytes(data)
+    at = got = 0
     while True:
-        chunk = stream.decompress(piece, min(limit + 1 - got, 1 << 24))
-        piece = b""
+        piece = bytes(data[at : at + fed]) if stream.needs_input or not at else b""
+        at += len(piece)
+        chunk = stream.decompress(piece, min(limit + 1 - got, _GIVEN))
         got += len(chunk)
         if got > limit:
             raise BadData(f"{name} data that inflates to more than the {limit} bytes that make sense here")
-        chunks.append(chunk)
+        yield chunk
         if stream.eof:
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        if not chunk and stream.needs_input:
+            return
+        if not chunk and stream.needs_input and at >= len(data):
             if may_end(name, stream):
-                return b"".join(chunks)
+                return
             raise BadData(f"{name} data that is cut short")
 
 
@@ -180,6 +221,20 @@ class _Buffer(ctypes.Structure):
     _fields_ = (("address", ctypes.c_void_p), ("size", ctypes.c_size_t), ("position", ctypes.c_size_t))
 
 
+def _zstd_whole(data: bytes, target: mmap.mmap) -> None:
+    """Fills `target` with what one frame holds.  Raises BadData where it holds more or less."""
+    library = _library("libzstd.so.1", "zstd")
+    for name in ("ZSTD_decompress", "ZSTD_findFrameCompressedSize"):
+        getattr(library, name).restype = ctypes.c_size_t
+    library.ZSTD_findFrameCompressedSize.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
+    library.ZSTD_decompress.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t]
+    library.ZSTD_isError.argtypes = [ctypes.c_size_t]
+    frame = library.ZSTD_findFrameCompressedSize(data, len(data))
+    room = (ctypes.c_char * len(target)).from_buffer(target)
+    if library.ZSTD_isError(frame) or library.ZSTD_decompress(room, len(target), data, frame) != len(target):
+        raise BadData("broken zstd data, or not as long as it says")
+
+
 class _Zstd:
     """Streaming zstd by libzstd; one frame, as the kernel's unzstd takes it."""
 
@@ -211,7 +266,9 @@ class _Zstd:
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
         source = self._pending + data
-        room = max_length if max_length >= 0 else max(1 << 17, 8 * len(source))
+        room = max(1 << 17, 8 * len(source))  # a small module must not cost a large buffer
+        if max_length >= 0:
+            room = min(room, max_length)
         if self.eof or room == 0:
             return b""
         target = ctypes.create_string_buffer(room)
@@ -325,8 +382,10 @@ class _Lz4:
         if len(data) < start + 4 + size:
             self._begun = start == at
             return None
-        target = ctypes.create_string_buffer(self.BLOCK)
-        got = self._library.LZ4_decompress_safe(data[start + 4 : start + 4 + size], target, size, self.BLOCK)
+        # A byte stands for 255 at most; millions of tiny blocks must not cost 8 MiB each.
+        room = min(self.BLOCK, 255 * size + 64)
+        target = ctypes.create_string_buffer(room)
+        got = self._library.LZ4_decompress_safe(data[start + 4 : start + 4 + size], target, size, room)
         if got < 0:
             raise BadData("broken lz4 data")
         return start + 4 + size, ctypes.string_at(target, got)

@@ -14,7 +14,7 @@ HEADER_SIZE = 110
 NEWC, CRC = b"070701", b"070702"
 TRAILER = "TRAILER!!!"
 PATH_MAX = 4096  # the kernel passes over members with longer names and links (do_header)
-#: A real initramfs has 500 to 10,000 members.
+#: A real initramfs has 500 to 10,000 members; trailers count as well.
 MEMBERS_MAX = 300_000
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 
@@ -151,8 +151,12 @@ def members(stream: Stream, archive: int, count: list[int]) -> Iterator[Member]:
             raise BadInitramfs(f"no cpio header but {header[:6]!r} {where(stream, HEADER_SIZE)}")
         fields = _fields(header, stream)
         name_size = fields[11]
-        if not 0 < name_size <= 1 << 20:  # dracut-cpio pads names to align what follows, up to a block's size
-            raise BadInitramfs(f"a name of {name_size} bytes {where(stream, HEADER_SIZE)}")
+        count[0] += 1
+        if count[0] > MEMBERS_MAX:
+            raise BadInitramfs(f"more than {MEMBERS_MAX} members make no sense in an initramfs")
+        if not 0 < name_size <= PATH_MAX:
+            stream.skip(name_size + -(HEADER_SIZE + name_size) % 4 + fields[6] + -fields[6] % 4)
+            continue
         # The padding of name and data counts from the header, which itself is aligned (N_ALIGN).
         raw = stream.take(name_size + -(HEADER_SIZE + name_size) % 4)
         name = raw[:name_size].split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
@@ -160,9 +164,6 @@ def members(stream: Stream, archive: int, count: list[int]) -> Iterator[Member]:
         if name == TRAILER:
             member._finish()
             return
-        count[0] += 1
-        if count[0] > MEMBERS_MAX:
-            raise BadInitramfs(f"more than {MEMBERS_MAX} members make no sense in an initramfs")
         if stat.S_ISLNK(member.mode) and member.size <= PATH_MAX:
             member.link = member.read().rstrip(b"\0").decode("utf-8", "surrogateescape")
         yield member

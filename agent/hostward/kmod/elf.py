@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 from array import array
+from collections.abc import Sequence
+from mmap import mmap
 from operator import add
 from typing import NamedTuple, Protocol, Union
 
@@ -20,6 +22,8 @@ EM_MIPS, EM_PPC64 = 8, 21
 _PIC = (3, 62)  # i386 and x86_64, whose assembler may leave _GLOBAL_OFFSET_TABLE_ behind
 #: More sections than this are in no module or kernel; with -ffunction-sections some have 30,000.
 SECTIONS_MAX = 200_000
+#: Names that come to less than this many bytes, however they overlap, need no check.
+NAMES_FREE = 8 << 20
 #: A file up to this many bytes is read whole, a larger one by the tables that are wanted.
 WHOLE_MAX = 1 << 17
 
@@ -61,6 +65,20 @@ class Readable(Protocol):
 Source = Union[bytes, Readable]
 
 
+class InMemory:
+    """Bytes that are too many to be copied, as a Readable."""
+
+    def __init__(self, data: bytes | bytearray | mmap) -> None:
+        self._data = memoryview(data)
+
+    @property
+    def size(self) -> int:
+        return len(self._data)
+
+    def read_at(self, offset: int, count: int, /) -> bytes:
+        return bytes(self._data[offset : offset + count])
+
+
 class Section(NamedTuple):
     """A section header; offsets and sizes in bytes."""
 
@@ -83,6 +101,7 @@ class Elf:
 
     __slots__ = (
         "_by_name",
+        "_by_raw_name",
         "_file",
         "_foreign",
         "_headers",
@@ -118,6 +137,7 @@ class Elf:
                 self._file = source
         self._tail, self._tail_at = b"", self.size
         self._by_name: dict[str, Section] | None = None
+        self._by_raw_name: dict[bytes, int] | None = None
         head = self.data[:64]
         if head[:4] != b"\x7fELF":
             raise BadElf("not an ELF file" if head else "the file is empty")
@@ -218,11 +238,16 @@ class Elf:
 
     def find(self, name: bytes) -> int:
         """The index of the first section called `name`, 0 when there is none (section 0 is never one)."""
+        if self._by_raw_name is not None:
+            return self._by_raw_name.get(name, 0)
         names, offsets = self._names, self.name_offsets
-        found = 0
+        found = tried = 0
         at = names.find(name + b"\0")
         while at >= 0:
             # A name may stand at the end of another's (__ksymtab in .rela__ksymtab), so every place counts.
+            tried += 1
+            if tried > 16:  # no linker's work: each place would cost a look at all sections
+                return self._index_names().get(name, 0)
             try:
                 index = offsets.index(at)
                 if index and (not found or index < found):
@@ -231,6 +256,14 @@ class Elf:
                 pass
             at = names.find(name + b"\0", at + 1)
         return found
+
+    def _index_names(self) -> dict[bytes, int]:
+        names, offsets = self._names, self.name_offsets
+        check_names(names, offsets)
+        self._by_raw_name = {
+            names[offsets[index] : names.index(0, offsets[index])]: index for index in range(self.count - 1, 0, -1)
+        }
+        return self._by_raw_name
 
     def flags(self, index: int) -> int:
         """sh_flags of a section."""
@@ -267,6 +300,7 @@ class Elf:
 
     @property
     def sections(self) -> list[Section]:
+        check_names(self._names, self.name_offsets)
         return [self.section(index) for index in range(self.count)]
 
     @property
@@ -331,7 +365,7 @@ class Symbols:
     def binding(self, kind: int) -> int:
         return (kind >> 28) if self._big else (kind >> 4) & 15
 
-    def undefined(self, machine: int) -> tuple[list[str], list[str]]:
+    def undefined(self, machine: int) -> tuple[list[bytes], list[bytes]]:
         """The names of undefined symbols in their order, and of those the weak ones, as simplify_symbols() sees them.
 
         What the loader of `machine` takes for its own is left out or renamed as it does.
@@ -341,22 +375,25 @@ class Symbols:
             first = 1
         names, kinds = self.names[first:], self.kinds[first:]
         if self._big:
-            wanted = [(name, kind >> 28) for name, kind in zip(names, kinds) if not kind & 0xFFFF and name]
+            wanted = [name for name, kind in zip(names, kinds) if not kind & 0xFFFF and name]
         else:
-            wanted = [(name, kind >> 4 & 15) for name, kind in zip(names, kinds) if kind < 0x10000 and name]
+            wanted = [name for name, kind in zip(names, kinds) if kind < 0x10000 and name]
+        # Few modules have weak symbols, and there are few kinds: so these are asked first.
+        weakly = {kind for kind in set(kinds) if not self.section(kind) and self.binding(kind) == STB_WEAK}
         index = strings.index
         try:
-            raw = [strings[name : index(0, name)] for name, _ in wanted]
+            if len(wanted) * len(strings) > NAMES_FREE:
+                check_names(strings, wanted)
+            found = [strings[name : index(0, name)] for name in wanted]
+            weak = [strings[n : index(0, n)] for n, kind in zip(names, kinds) if kind in weakly and n] if weakly else []
         except ValueError:
             raise BadElf("a symbol's name lies outside the string table") from None
-        found = list(map(text, raw))
-        weak = [name for name, (_, binding) in zip(found, wanted) if binding == STB_WEAK]
         if machine == EM_PPC64:
             # dedotify(): .TOC. is the loader's own, and a function's name loses its dot.
-            found = [name[1:] if name[0] == "." else name for name in found if name != ".TOC."]
-            weak = [name[1:] if name[0] == "." else name for name in weak]
-        elif machine in _PIC and "_GLOBAL_OFFSET_TABLE_" in found:
-            weak.append("_GLOBAL_OFFSET_TABLE_")  # ignore_undef_symbol(): as good as weak
+            found = [name[1:] if name[:1] == b"." else name for name in found if name != b".TOC."]
+            weak = [name[1:] if name[:1] == b"." else name for name in weak]
+        elif machine in _PIC and b"_GLOBAL_OFFSET_TABLE_" in found:
+            weak.append(b"_GLOBAL_OFFSET_TABLE_")  # ignore_undef_symbol(): as good as weak
         return found, weak
 
     def _local_undefined(self, first: int) -> bool:
@@ -367,6 +404,16 @@ class Symbols:
         if self._big:
             low, high = high, low
         return 0 in low and any(a == 0 and b == 0 for a, b in zip(low, high))
+
+
+def check_names(strings: bytes, offsets: Sequence[int]) -> None:
+    """Names may share their bytes, but not so that a small file comes to many times its size.  Raises BadElf."""
+    left = 8 * len(strings) + 256 * len(offsets)
+    index = strings.index
+    for offset in offsets:
+        left -= index(0, offset) - offset
+        if left < 0:
+            raise BadElf("its names overlap until they are many times the size of their table")
 
 
 def text(raw: bytes) -> str:

@@ -6,22 +6,33 @@ __ksymtab are told apart by what the image shows (sizes of sections, where point
 
 from __future__ import annotations
 
+import mmap
 import re
 import struct
+from bisect import bisect_right
 from dataclasses import dataclass
+from typing import Union
 
-from hostward.kmod.compress import BadData, inflate, packing
-from hostward.kmod.elf import BadElf, Elf, Section
+from hostward.kmod.compress import BadData, inflate, inflate_large, inflate_to, inflater, packing
+from hostward.kmod.elf import BadElf, Elf, InMemory, Section
 from hostward.kmod.exports import ExportTable
+from hostward.kmod.ksymtab import FLAG_GPL_ONLY
 from hostward.kmod.module import Export
 
 #: The largest vmlinux worth inflating, in bytes: distribution kernels come to 40 to 120 MB.
 VMLINUX_MAX = 512 << 20
+Inflated = Union[bytes, bytearray, mmap.mmap]
 _MAGICS = re.compile(
     rb"\x1f\x8b\x08|BZh|\xfd7zXZ\x00|\x28\xb5\x2f\xfd|\x02\x21\x4c\x18|\x89LZO\x00\r\n\x1a\n|\x5d\x00\x00[\x00-\xff]"
 )
-#: How many places of an image without a header are tried.
+#: How many places of an image without a header are tried, and how many of them as a whole.
 _TRIES = 64
+_TRIES_WHOLE = 4
+#: What is looked at to see whether a place holds an ELF file: room for a whole block of any format.
+_PEEK = 9 << 20
+#: The kernel's KSYM_NAME_LEN, and what all names of exports together may come to, in bytes (real ones: 300 kB).
+_NAME_MAX = 512
+_NAMES_MAX = 32 << 20
 
 
 class BadImage(Exception):
@@ -49,7 +60,7 @@ def read_image(data: bytes, source: str) -> Image:
     """Takes an image apart.  Raises BadImage."""
     vmlinux = unpack_image(data)
     try:
-        elf = Elf(vmlinux)
+        elf = Elf(InMemory(vmlinux))
         exports = _exports(elf)
     except BadElf as error:
         raise BadImage(f"its vmlinux: {error.reason}") from None
@@ -63,7 +74,7 @@ def read_image(data: bytes, source: str) -> Image:
     return Image(table, release, vermagic, elf.machine, elf.bits, elf.big, _ikconfig(vmlinux))
 
 
-def unpack_image(data: bytes) -> bytes:
+def unpack_image(data: bytes) -> Inflated:
     """The vmlinux inside an image: by the boot header of x86, by an EFI zboot header, or by looking for the payload.
 
     Raises BadImage.
@@ -71,6 +82,7 @@ def unpack_image(data: bytes) -> bytes:
     if data[:4] == b"\x7fELF":
         return data
     spans: list[tuple[int, int]] = []
+    sized = False
     if data[0x202:0x206] == b"HdrS" and len(data) > 0x260:
         # Documentation/arch/x86/boot.rst: setup sectors, then the payload by offset and length (protocol 2.08).
         setup = data[0x1F1] or 4
@@ -78,6 +90,7 @@ def unpack_image(data: bytes) -> bytes:
         offset, length = struct.unpack_from("<II", data, 0x248)
         if version >= 0x208 and length:
             spans.append(((setup + 1) * 512 + offset, length))
+            sized = True
     elif data[:2] == b"MZ" and data[4:8] == b"zimg":
         # drivers/firmware/efi/libstub/zboot-header.S
         spans.append(struct.unpack_from("<II", data, 8))
@@ -88,29 +101,52 @@ def unpack_image(data: bytes) -> bytes:
     for start, length in spans:
         tried += 1
         try:
-            return _payload(data[start : start + length])
+            return _payload(memoryview(data)[start : start + length], sized)
         except BadData as error:
             problem = error.reason
     if tried:
         raise BadImage(f"its payload can't be inflated: {problem}")
+    whole = 0
     for match in _MAGICS.finditer(data):
-        if tried >= _TRIES:
+        if tried >= _TRIES or whole >= _TRIES_WHOLE:
             break
         tried += 1
+        if not _holds_elf(data[match.start() : match.start() + _PEEK]):
+            continue
+        whole += 1
         try:
-            return _payload(data[match.start() :])
+            return _payload(memoryview(data)[match.start() :])
         except BadData:
             continue
     raise BadImage("no compressed or plain vmlinux in it" if len(data) > 4096 else "too small to be a kernel")
 
 
-def _payload(packed: bytes) -> bytes:
-    """A payload's vmlinux.  Raises BadData when it is anything else."""
-    if packed[:4] == b"\x7fELF":
-        return packed
-    if not packing(packed[:16]):
+def _holds_elf(packed: bytes) -> bool:
+    """Whether compressed data begins with an ELF file's magic."""
+    try:
+        return inflater(packing(packed[:16])).decompress(packed, 4) == b"\x7fELF"
+    except BadData:
+        return False
+
+
+def _payload(packed: memoryview, sized: bool = False) -> Inflated:
+    """A payload's vmlinux.  Raises BadData when it is anything else.
+
+    `sized`: its last four bytes say how much it inflates to (size_append of scripts/Makefile.lib; gzip's own).
+    """
+    head = bytes(packed[:16])
+    if head[:4] == b"\x7fELF":
+        return bytes(packed)
+    if not packing(head):
         raise BadData("in no compression that kernels use")
-    inflated = inflate(packed, VMLINUX_MAX)
+    inflated: Inflated | None = None
+    if sized:
+        try:
+            inflated = inflate_to(min(int.from_bytes(packed[-4:], "little"), VMLINUX_MAX), packed)
+        except BadData:
+            pass  # whatever those bytes were, they were no size
+    if inflated is None:
+        inflated = inflate_large(packed, VMLINUX_MAX)
     if inflated[:4] != b"\x7fELF":
         raise BadData("what it inflates to is not an ELF file")
     return inflated
@@ -119,14 +155,17 @@ def _payload(packed: bytes) -> bytes:
 def _exports(elf: Elf) -> dict[str, Export]:
     """The exports in __ksymtab and __ksymtab_gpl (and the _unused and _gpl_future ones of old kernels)."""
     found: dict[str, Export] = {}
+    flags = elf.named("__kflagstab")  # where one table holds all (7.2 does): a byte for each
     for suffix, gpl in (("", False), ("_gpl", True), ("_unused", False), ("_unused_gpl", True), ("_gpl_future", False)):
         section = elf.by_name.get("__ksymtab" + suffix)
         if section is None or not section.size:
             continue
         names = _names(elf, section)
         crcs = _crcs(elf, "__kcrctab" + suffix, len(names))
-        for (name, namespace), crc in zip(names, crcs):
-            found[name] = Export(name, crc, gpl, namespace, "vmlinux")
+        flagged = flags if len(flags) == len(names) and not suffix else None
+        for number, ((name, namespace), crc) in enumerate(zip(names, crcs)):
+            gpl_only = gpl if flagged is None else bool(flagged[number] & FLAG_GPL_ONLY)
+            found[name] = Export(name, crc, gpl_only, namespace, "vmlinux")
     return found
 
 
@@ -134,22 +173,37 @@ class _Memory:
     """Strings by their virtual address."""
 
     def __init__(self, elf: Elf) -> None:
-        self._spans = [
-            (s.address, s.address + s.size, elf.content(s))
-            for s in elf.sections
-            if s.address and s.type == 1 and s.size
-        ]
+        self._elf = elf
         strings = elf.by_name.get("__ksymtab_strings")
-        if strings is not None:
-            self._spans.insert(0, (strings.address, strings.address + strings.size, elf.content(strings)))
+        self._strings = (0, 0, b"") if strings is None else self._span(strings)
+        self._sections = sorted(
+            (s for s in elf.sections if s.address and s.type == 1 and s.size), key=lambda s: s.address
+        )
+        self._starts = [s.address for s in self._sections]
+        self._last = (0, 0, b"")
+        self._left = _NAMES_MAX
+
+    def _span(self, section: Section) -> tuple[int, int, bytes]:
+        return section.address, section.address + section.size, self._elf.content(section)
 
     def string(self, address: int) -> str | None:
-        for start, end, content in self._spans:
-            if start <= address < end:
-                at = address - start
-                stop = content.find(b"\0", at)
-                return content[at:stop].decode("utf-8", "backslashreplace") if stop >= 0 else None
-        return None
+        """The string at an address; None where none is, or a longer one than a symbol's name.  Raises BadElf."""
+        start, end, content = self._strings
+        if not start <= address < end:
+            start, end, content = self._last
+            if not start <= address < end:
+                number = bisect_right(self._starts, address) - 1
+                if number < 0 or address >= self._sections[number].address + self._sections[number].size:
+                    return None
+                self._last = start, end, content = self._span(self._sections[number])
+        at = address - start
+        stop = content.find(b"\0", at, at + _NAME_MAX)
+        if stop < 0:
+            return None
+        self._left -= stop - at
+        if self._left < 0:
+            raise BadElf(f"more than {_NAMES_MAX} bytes of names of exports")
+        return content[at:stop].decode("utf-8", "backslashreplace")
 
 
 def _names(elf: Elf, section: Section) -> list[tuple[str, str]]:
@@ -219,7 +273,7 @@ def _strings(elf: Elf) -> tuple[str, str]:
     )
 
 
-def _ikconfig(vmlinux: bytes) -> bytes:
+def _ikconfig(vmlinux: Inflated) -> bytes:
     """The configuration that CONFIG_IKCONFIG keeps between two marks (scripts/extract-ikconfig), or nothing."""
     start = vmlinux.find(b"IKCFG_ST")
     end = vmlinux.find(b"IKCFG_ED", start)

@@ -22,11 +22,16 @@ IMAGE_MAX = 1 << 30
 INFLATED_MAX = 2 << 30
 #: A module larger than this is not compared, and not an initramfs's.
 MODULE_MAX = 128 << 20
-MODULES_DEP_MAX = 16 << 20
+#: modules.dep of a distribution's whole kernel has 0.7 MB; an image is for one kernel, seldom for two.
+MODULES_DEP_MAX = 4 << 20
+RELEASES_MAX = 8
 MODULES_MAX = 50_000
+#: Archives one after the other: a boot loader appends a handful.
+PARTS_MAX = 1000
+NESTED_MAX = 64
 LINKS_MAX = 8
 BOOTCONFIG = b"#BOOTCONFIG\n"
-_MODULE = re.compile(r"([^/]+)\.ko(?:\.(?:gz|xz|zst))?$")
+_MODULE = (".ko", ".ko.gz", ".ko.xz", ".ko.zst")
 _IN_TREE = re.compile(r"lib/modules/([^/]+)/")
 _MODULES_DEP = re.compile(r"lib/modules/([^/]+)/modules\.dep$")
 #: Files that tell who made an image; dracut's is where a reader (lsinitrd) looks for the version.
@@ -126,8 +131,9 @@ def _plain(name: str) -> str:
 
 def module_name(path: str) -> str:
     """`lib/modules/R/extra/kvm-intel.ko.xz` -> `kvm_intel`; "" for what is no module."""
-    match = _MODULE.search(path)
-    return match.group(1).replace("-", "_") if match else ""
+    if not path.endswith(_MODULE):
+        return ""
+    return path.rpartition("/")[2].rpartition(".ko")[0].replace("-", "_")
 
 
 def walk(window: Window, parts: list[Part] | None = None) -> Iterator[Member]:
@@ -139,7 +145,7 @@ def walk(window: Window, parts: list[Part] | None = None) -> Iterator[Member]:
     if window.size > IMAGE_MAX:
         raise BadInitramfs(f"has {window.size} bytes, more than make sense for an initramfs")
     window = _without_bootconfig(window)
-    offset = archives = 0
+    offset = archives = pieces = 0
     count = [0]
     left = INFLATED_MAX
     while True:
@@ -168,6 +174,9 @@ def walk(window: Window, parts: list[Part] | None = None) -> Iterator[Member]:
         if parts is not None:
             parts.append(Part(offset, packing, archives - first))
         offset = end
+        pieces += 1
+        if pieces > PARTS_MAX:
+            raise BadInitramfs(f"more than {PARTS_MAX} archives one after the other make no sense in an initramfs")
     if not archives:
         raise BadInitramfs("holds no archive" if window.size else "is empty")
 
@@ -305,11 +314,11 @@ def read(
     for member in walk(window, parts):
         path = _plain(member.name)
         maker = maker or next((name for pattern, name in _MAKERS if pattern.match(path)), "")
-        if _NESTED.search(path) and member.is_file:
+        if _NESTED.search(path) and member.is_file and len(nested) < NESTED_MAX:
             nested.append(path)
         key = path[4:] if path.startswith("usr/lib/") else path
         index = _MODULES_DEP.match(key)
-        if index and member.is_file and member.size <= MODULES_DEP_MAX and len(picks) < 64:
+        if index and member.is_file and member.size <= MODULES_DEP_MAX and len(picks) < RELEASES_MAX:
             picks[index.group(1)] = _picks(member.read(), key.rpartition("/")[0], names)
         name = module_name(path)
         waiting = linked.get(member.inode, []) if member.links > 1 else []
@@ -350,4 +359,6 @@ def _picks(text: bytes, base: str, names: frozenset[str] | None) -> dict[str, st
         name = module_name(path)
         if name and (names is None or name in names):
             found[name] = key_of(path if path.startswith("/") else f"{base}/{path}")
+            if len(found) > MODULES_MAX:
+                raise BadInitramfs(f"more than {MODULES_MAX} modules in {base}/modules.dep make no sense")
     return found

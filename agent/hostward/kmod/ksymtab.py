@@ -60,6 +60,7 @@ def _names(references: list[_Reference], where: int, strings: bytes) -> list[tup
     name: str | None = None
     namespace = ""
     limit = len(strings)
+    left = 8 * limit + 256 * len(references)  # names may share bytes, but not without bound
     if limit and strings[-1]:
         raise BadElf("the names of its exports do not end")
     for _, section, address in references:
@@ -71,8 +72,12 @@ def _names(references: list[_Reference], where: int, strings: bytes) -> list[tup
             if address >= limit:
                 raise BadElf("the name of an export lies outside their strings")
             name = text(strings[address : strings.index(0, address)])
+            left -= len(name)
         elif address < limit and strings[address]:
             namespace = string_at(strings, address)
+            left -= len(namespace)
+        if left < 0:
+            raise BadElf("the names of its exports overlap until they are many times the size of their strings")
     if name is not None:
         found.append((name, namespace))
     return found
@@ -91,7 +96,7 @@ def _crcs(elf: Elf, symbols: Symbols, index: int, count: int) -> list[int | None
             return list(elf.words(content))
         return [word & 0xFFFFFFFF for word in elf.longs(content)] if len(content) == 8 * count else none
     size = elf.sizes[index]
-    step = size // count if count and size % count == 0 else 4
+    step = size // count if size and count and size % count == 0 else 4
     for offset, section, address in references:
         if section == SHN_UNDEF or offset // step >= count:
             continue

@@ -13,7 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 #: How many modules one word may pull in; real ones pull in a few dozen.
-_PULLED_MAX = 200
+_PULLED_MAX = 100
+#: How many patterns of an index that begin with a wildcard are looked at; real indexes have none, and these are what
+#: a look-up spends its time on.
+_ANYWHERE_MAX = 500
 _WILD = re.compile(r"[*?\[\\]")
 
 
@@ -30,8 +33,9 @@ class Softdep(NamedTuple):
 class ModprobeConfig:
     """The lines of modprobe.d, in the order they are read.
 
-    `blacklist` stops aliases only; `install` replaces the loading with a command (a pattern of names, and the command
-    as text), of which the first that fits holds, as with `softdeps`. `aliases` are (pattern, module).
+    `blacklist` stops aliases only (`cmdline_blacklist` are those of the kernel's command line); `install` replaces the
+    loading with a command (a pattern of names, and the command as text), of which the first that fits holds, as with
+    `softdeps`. `aliases` are (pattern, module).
     """
 
     blacklist: frozenset[str] = frozenset()
@@ -39,6 +43,7 @@ class ModprobeConfig:
     aliases: tuple[tuple[str, str], ...] = ()
     softdeps: tuple[Softdep, ...] = ()
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    cmdline_blacklist: frozenset[str] = frozenset()
 
     def command(self, name: str) -> str:
         """The command of the install line that holds for a module; "" where none does."""
@@ -49,14 +54,37 @@ class ModprobeConfig:
         command = self.command(name)
         return command if re.fullmatch(r"(/usr)?/bin/(false|true)|:", command.strip()) else ""
 
-    def with_kernel(self, modules_softdep: str) -> ModprobeConfig:
-        """With a kernel's modules.softdep, whose place among the files is by its name, like theirs."""
+    def with_kernel(self, modules_softdep: str, cmdline: Iterable[str] = ()) -> ModprobeConfig:
+        """With a kernel's modules.softdep, whose place among the files is by its name, like theirs, and with the
+        modprobe.blacklist= of its command line."""
         own = parse_modprobe_conf([("modules.softdep", modules_softdep)]).softdeps
-        return replace(self, softdeps=tuple(sorted((*self.softdeps, *own), key=lambda dep: dep.file)))
+        values = (word.partition("=")[2] for word in cmdline if word.startswith("modprobe.blacklist="))
+        kept_out = frozenset(name for value in values for name in value.split(",") if name)
+        return replace(
+            self,
+            softdeps=tuple(sorted((*self.softdeps, *own), key=lambda dep: dep.file)),
+            blacklist=self.blacklist | kept_out,
+            cmdline_blacklist=kept_out,
+        )
+
+    @functools.cached_property
+    def _softdeps(self) -> tuple[dict[str, int], list[int]]:
+        """Where in `softdeps` each plain name comes first, and where the patterns are."""
+        plain: dict[str, int] = {}
+        wild = []
+        for number, dep in enumerate(self.softdeps):
+            if _WILD.search(dep.module):
+                wild.append(number)
+            else:
+                plain.setdefault(dep.module, number)
+        return plain, wild
 
     def softdep(self, name: str) -> Softdep | None:
         """The softdep line that holds for a module: the first that fits."""
-        return next((dep for dep in self.softdeps if fits(dep.module, name)), None)
+        plain, wild = self._softdeps
+        best = plain.get(name, len(self.softdeps))
+        best = next((n for n in wild if n < best and fits(self.softdeps[n].module, name)), best)
+        return self.softdeps[best] if best < len(self.softdeps) else None
 
 
 def parse_modprobe_conf(files: Iterable[tuple[str, str]]) -> ModprobeConfig:
@@ -86,7 +114,7 @@ def parse_modprobe_conf(files: Iterable[tuple[str, str]]) -> ModprobeConfig:
                 softdeps.append(Softdep(file, name, *_softdeps(rest)))
             elif words[0] == "options" and rest:
                 options[name] = (*options.get(name, ()), rest)
-    return ModprobeConfig(frozenset(blacklist), install, tuple(aliases), tuple(softdeps), options)
+    return ModprobeConfig(frozenset(blacklist), install, tuple(dict.fromkeys(aliases)), tuple(softdeps), options)
 
 
 def _softdeps(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -115,11 +143,13 @@ def normalized(alias: str) -> str | None:
 
 def fits(pattern: str, word: str) -> bool:
     """fnmatch(3) without flags.  Takes time in proportion to the product of the lengths, whatever the pattern."""
-    if not _WILD.search(pattern):
+    wild = _WILD.search(pattern)
+    if wild is None:
         return pattern == word
-    pieces = _pieces(pattern)
+    if not word.startswith(pattern[: wild.start()]):
+        return False
     try:
-        first, *rest = [re.compile("".join(piece), re.S) for piece in pieces]
+        first, rest, last_length = _compiled(pattern)
     except re.error:
         return False
     if not rest:
@@ -128,8 +158,16 @@ def fits(pattern: str, word: str) -> bool:
     for piece in rest[:-1]:
         # Every piece has one length, so the first place where it fits leaves the most for the others.
         here = piece.search(word, here.end()) if here else None
-    start = len(word) - len(pieces[-1])
+    start = len(word) - last_length
     return here is not None and start >= here.end() and rest[-1].fullmatch(word, start) is not None
+
+
+@functools.lru_cache(4096)
+def _compiled(pattern: str) -> tuple[re.Pattern[str], tuple[re.Pattern[str], ...], int]:
+    """The pieces between the stars of a pattern: the first, the others, and the length of what the last one matches."""
+    pieces = _pieces(pattern)
+    first, *rest = [re.compile("".join(piece), re.S) for piece in pieces]
+    return first, tuple(rest), len(pieces[-1])
 
 
 def _pieces(pattern: str) -> list[list[str]]:
@@ -163,13 +201,14 @@ class Aliases:
 
     def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
         self._plain: dict[str, list[tuple[int, str]]] = {}
-        self._wild: list[tuple[int, str, str, str]] = []
+        self._wild: list[tuple[int, str, str]] = []
+        self._anywhere: list[tuple[int, str, str]] = []
         for number, (pattern, module) in enumerate(pairs):
             wild = _WILD.search(pattern)
             if wild is None:
                 self._plain.setdefault(pattern, []).append((number, module))
-            else:
-                self._wild.append((number, pattern[: wild.start()], pattern, module))
+            elif wild.start() or len(self._anywhere) < _ANYWHERE_MAX:
+                (self._wild if wild.start() else self._anywhere).append((number, pattern, module))
 
     @classmethod
     def parse(cls, text: str) -> Aliases:
@@ -192,7 +231,7 @@ class Aliases:
     def modules(self, word: str) -> list[str]:
         """The modules that a word is an alias of, in the order of the lines, each once."""
         found = list(self._plain.get(word, ()))
-        found += [(n, m) for n, start, pattern, m in self._wild if word.startswith(start) and fits(pattern, word)]
+        found += [(n, m) for n, pattern, m in (*self._wild, *self._anywhere) if fits(pattern, word)]
         return list(dict.fromkeys(module for _, module in sorted(found)))
 
     def names(self) -> list[str]:
@@ -256,9 +295,15 @@ class Modprobe:
         self.index = index
         self.config = config
         self._name_of = name_of
+        self._meanings: dict[str, Meaning] = {}
 
     def meaning(self, word: str) -> Meaning:
         """What modprobe takes a word for: the first of its look-ups that finds anything (modprobe -R)."""
+        if word not in self._meanings:
+            self._meanings[word] = self._meaning(word)
+        return self._meanings[word]
+
+    def _meaning(self, word: str) -> Meaning:
         name = normalized(word)
         if name is None:
             return Meaning((), "")

@@ -16,6 +16,7 @@ from hostward.kmod.elf import (
     MACHINES,
     SHF_ALLOC,
     SHT_NOBITS,
+    SHT_NULL,
     SHT_SYMTAB,
     BadElf,
     Elf,
@@ -80,11 +81,11 @@ class ModuleFile:
 
     `undefined` are the names of its undefined symbols in the order of its symbol table, `weak` those of them that
     may stay unresolved. `has_versions` is whether it was built with MODVERSIONS, `versions` all its CRCs by symbol, the
-    layout symbol included. `this_module_size` is the size of its struct module in bytes.
+    layout symbol included. `this_module_size` is the size of its struct module in bytes; `has_btf` is whether it brings
+    type information, which the kernel holds against its own.
     """
 
     __slots__ = (
-        "_exported",
         "_exports",
         "_extended",
         "_modinfo",
@@ -93,9 +94,13 @@ class ModuleFile:
         "_signature",
         "_versions",
         "_versions_raw",
+        "_wanted",
+        "_weak",
         "big",
         "bits",
         "elf_type",
+        "exported",
+        "has_btf",
         "has_symbol_table",
         "has_versions",
         "machine",
@@ -103,8 +108,6 @@ class ModuleFile:
         "signature_state",
         "size",
         "this_module_size",
-        "undefined",
-        "weak",
     )
 
     bits: int
@@ -113,9 +116,8 @@ class ModuleFile:
     elf_type: int
     path: str
     size: int
-    undefined: tuple[str, ...]
-    weak: frozenset[str]
     has_versions: bool
+    has_btf: bool
     has_symbol_table: bool
     this_module_size: int | None
     _modinfo: bytes
@@ -123,7 +125,10 @@ class ModuleFile:
     _signature: bytes
     _versions_raw: bytes
     _extended: tuple[bytes, bytes] | None
-    _exported: list[Row]
+    #: Its exports as their tables have them: name, CRC, whether GPL-only, namespace.
+    exported: list[Row]
+    _wanted: list[bytes]
+    _weak: list[bytes]
     _versions: dict[str, int] | None
     _needs: dict[str, int | None] | None
     _exports: dict[str, Export] | None
@@ -135,6 +140,14 @@ class ModuleFile:
     def name(self) -> str:
         """The module's name as the kernel takes it: of .modinfo (4.20 and later), of struct module; else the file's."""
         return self._field(b"name") or self._name or module_name(self.path)
+
+    @property
+    def undefined(self) -> tuple[str, ...]:
+        return tuple(map(text, self._wanted))
+
+    @property
+    def weak(self) -> frozenset[str]:
+        return frozenset(map(text, self._weak))
 
     @property
     def modinfo(self) -> list[tuple[str, str]]:
@@ -174,9 +187,9 @@ class ModuleFile:
 
     @property
     def license(self) -> str:
-        """Of several MODULE_LICENSE the kernel looks at all; the first that is not compatible decides."""
-        licenses = self.fields("license") or ["unspecified"]
-        return next((text for text in licenses if text not in GPL_COMPATIBLE), licenses[0])
+        """Of several MODULE_LICENSE the loader takes the first (check_modinfo()); only modpost looks at all."""
+        found = self._field(b"license")
+        return "unspecified" if found is None else found
 
     @property
     def gpl_compatible(self) -> bool:
@@ -214,12 +227,17 @@ class ModuleFile:
             self._versions = self._extended_versions() if self._extended else self._plain_versions()
         return self._versions
 
+    @property
+    def version_count(self) -> int:
+        """How many CRCs there are, the layout symbol's included."""
+        return len(self._extended[0]) // 4 if self._extended else len(self._versions_raw) // VERSION_SIZE
+
     def _plain_versions(self) -> dict[str, int]:
         form = (">" if self.big else "<") + ("Q56s" if self.bits == 64 else "I60s")
         raw = self._versions_raw
         dots = self.machine == EM_PPC64  # whose loader takes the dot off a function's name (dedotify_versions())
         found: dict[str, int] = {}
-        for crc, name in struct.iter_unpack(form, raw[: len(raw) // VERSION_SIZE * VERSION_SIZE]):
+        for crc, name in struct.iter_unpack(form, raw):
             end = name.find(b"\0")
             if end > 0:
                 found.setdefault(text(name[1:end] if dots and name[0] == 46 else name[:end]), crc & 0xFFFFFFFF)
@@ -229,7 +247,8 @@ class ModuleFile:
         crcs, names = self._extended or (b"", b"")
         found: dict[str, int] = {}
         form = (">" if self.big else "<") + "I"
-        for (crc,), name in zip(struct.iter_unpack(form, crcs[: len(crcs) // 4 * 4]), names.split(b"\0")):
+        count = len(crcs) // 4
+        for (crc,), name in zip(struct.iter_unpack(form, crcs[: count * 4]), names.split(b"\0", count)):
             found.setdefault(text(name), crc)
         return found
 
@@ -239,7 +258,7 @@ class ModuleFile:
         Then it needs no closer look: False says nothing yet. This is what makes a whole tree cheap to judge.
         """
         return (
-            known.names.issuperset(self.undefined)
+            known.names.issuperset(self._wanted)
             and self._extended is None
             and known.records.issuperset(_VERSION.iter_unpack(self._versions_raw))
             and (known.bits, known.big) == (self.bits, self.big)
@@ -258,7 +277,7 @@ class ModuleFile:
         """What it exports, by name."""
         if self._exports is None:
             provider = self.name
-            self._exports = {row[0]: Export(*row, provider) for row in self._exported}
+            self._exports = {row[0]: Export(*row, provider) for row in self.exported}
         return self._exports
 
     @property
@@ -282,7 +301,7 @@ class KnownSymbols:
 
     def __init__(self, crcs: dict[str, int | None], bits: int, big: bool) -> None:
         self.bits, self.big = bits, big
-        self.names = frozenset(crcs)
+        self.names = frozenset(map(str.encode, crcs))
         form = struct.Struct((">" if big else "<") + ("Q56s" if bits == 64 else "I60s"))
         self.records = frozenset(
             (form.pack(crc, name.encode("utf-8", "replace")),) for name, crc in crcs.items() if crc is not None
@@ -333,6 +352,8 @@ def _parse(source: Source, path: str) -> ModuleFile:
     elf = Elf(source)
     if elf.type != ET_REL:
         raise BadElf("an ELF file that is not relocatable, so not a module")
+    if elf.types[0] != SHT_NULL or elf.sizes[0]:
+        raise BadElf("section 0 is not empty")
     module = ModuleFile()
     module.bits, module.big, module.machine, module.elf_type = elf.bits, elf.big, elf.machine, elf.type
     module.path, module.size, module.signature_state = path, elf.size, ""
@@ -342,7 +363,8 @@ def _parse(source: Source, path: str) -> ModuleFile:
     versions = elf.find(b"__versions")
     # The loader finds sections by SHF_ALLOC (find_sec()), and without it goes on as if there were none.
     module.has_versions = versions > 0 and elf.flags(versions) & SHF_ALLOC != 0
-    module._versions_raw = _content(elf, versions) if module.has_versions else b""
+    raw = _content(elf, versions) if module.has_versions else b""
+    module._versions_raw = raw[: len(raw) // VERSION_SIZE * VERSION_SIZE]
     module._extended = None
     if elf.find(b"__version_ext_crcs"):
         module._extended = _table(elf, b"__version_ext_crcs"), _table(elf, b"__version_ext_names")
@@ -353,6 +375,8 @@ def _parse(source: Source, path: str) -> ModuleFile:
         module.this_module_size = elf.sizes[this]
         if b"\0name=" not in module._modinfo:
             module._name = _name_in_struct(elf, this)
+    btf = elf.find(b".BTF")
+    module.has_btf = btf > 0 and elf.sizes[btf] > 0
     _symbols(elf, module)
     return module
 
@@ -369,7 +393,7 @@ def _table(elf: Elf, name: bytes) -> bytes:
 
 
 def _symbols(elf: Elf, module: ModuleFile) -> None:
-    module.undefined, module.weak, module._exported = (), frozenset(), []
+    module._wanted, module._weak, module.exported = [], [], []
     try:
         index = elf.types.index(SHT_SYMTAB)
     except ValueError:
@@ -379,10 +403,9 @@ def _symbols(elf: Elf, module: ModuleFile) -> None:
     if elf.sizes[index] > TABLE_MAX:
         raise BadElf(f"a symbol table of {elf.sizes[index]} bytes, more than any module has")
     symbols = Symbols(elf, index)
-    names, weak = symbols.undefined(elf.machine)
-    module.undefined, module.weak = tuple(names), frozenset(weak)
+    module._wanted, module._weak = symbols.undefined(elf.machine)
     if elf.has_exports():
-        module._exported = module_exports(elf, symbols)
+        module.exported = module_exports(elf, symbols)
 
 
 def _trailer(elf: Elf) -> bytes:

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 BUILT_IN = "built-in"
+#: How many lines of modules.dep are read: no kernel has half as many modules.
+_LISTED_MAX = 20_000
 
 
 @dataclass(frozen=True)
@@ -17,8 +19,9 @@ class SearchOrder:
     """depmod's choice between files of one name.
 
     `order` lists directories below the module tree, best first, BUILT_IN standing for all others; `overrides` are
-    (module's name, pattern of kernels or "*", directory), the first that fits wins. `configured` is False where
-    no file says an order, so that depmod's default holds.
+    (module's name, pattern of kernels or "*", directory), the last that fits wins: one that says the very path of a
+    file, the name with the dashes it has there. `configured` is False where no file says an order, so that depmod's
+    default holds.
     """
 
     order: tuple[str, ...] = ("updates", BUILT_IN)
@@ -39,10 +42,10 @@ class SearchOrder:
         Of equals depmod keeps the one that readdir returned first, which nobody can foresee.
         """
         paths = sorted(paths)
-        for module, kernels, directory in self.overrides:
-            if module == name and (kernels == "*" or _matches(kernels, release)):
+        for module, kernels, directory in reversed(self.overrides):
+            if kernels == "*" or _matches(kernels, release):
                 for path in paths:
-                    if path.startswith(directory.rstrip("/") + "/"):
+                    if path.partition(".ko")[0] == f"{directory}/{module}":
                         return path, True
         ranks = [self.rank(path) for path in paths]
         best = min(ranks)
@@ -51,7 +54,7 @@ class SearchOrder:
 
 def _matches(pattern: str, release: str) -> bool:
     try:
-        return re.match(pattern, release) is not None
+        return re.search(pattern, release) is not None
     except re.error:
         return False
 
@@ -69,7 +72,7 @@ def parse_depmod_conf(texts: Iterable[str]) -> SearchOrder:
             if words[0] == "search":
                 order += words[1:]
             elif words[0] == "override" and len(words) >= 4:
-                overrides.append((words[1].replace("-", "_"), words[2], words[3]))
+                overrides.append((words[1], words[2], words[3]))
     if not order:
         return SearchOrder(overrides=tuple(overrides))
     return SearchOrder(tuple(order), tuple(overrides), True)
@@ -89,11 +92,13 @@ def parse_modules_dep(text: str, tree: str) -> dict[str, tuple[str, tuple[str, .
                 return path[len(base) :]
         return path
 
-    for line in text.splitlines():
-        path, colon, needs = line.partition(":")
+    for line in text.splitlines()[:_LISTED_MAX]:
+        path, colon, rest = line.partition(":")
         if colon:
-            path = below(path)
-            found.setdefault(name_of(path), (path, tuple(below(need) for need in needs.split())))
+            needs = rest.split()
+            if "/" in (path[:1], *(need[:1] for need in needs)):
+                path, needs = below(path), [below(need) for need in needs]
+            found.setdefault(name_of(path), (path, tuple(needs)))
     return found
 
 
@@ -104,12 +109,8 @@ def name_of(path: str) -> str:
 
 def parse_modules_symbols(text: str) -> dict[str, str]:
     """modules.symbols: symbol -> name of the module that exports it."""
-    found: dict[str, str] = {}
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) == 3 and words[0] == "alias" and words[1].startswith("symbol:"):
-            found.setdefault(words[1][7:], words[2])
-    return found
+    found = re.findall(r"^[ \t]*alias[ \t]+symbol:(\S+)[ \t]+(\S+)[ \t]*$", text, re.M)
+    return dict(reversed(found))
 
 
 def shadowed(directories: Iterable[Iterable[tuple[str, str]]]) -> list[tuple[str, str]]:

@@ -25,5 +25,7 @@ def load_kvm(kvm: KvmModules, loaded: LoadedModules) -> Remedy:
         why = f"{kvm.script} is what loads them at boot"
     else:
         steps = tuple(LoadModule(name) for name in ("kvm", kvm.vendor) if not loaded.present(name))
+        if not steps:
+            raise NoRemedy(f"kvm and {kvm.vendor} are loaded already")
         why = kvm.script_problem or f"there is no script that loads them; {kvm.vendor} drives this processor"
     return Remedy("modules.load-kvm", "Load the KVM modules", steps, why)

@@ -60,10 +60,14 @@ def table(rows: Sequence[Row], columns: Sequence[Column], paint: Paint, width: i
         widths = _widths(rows, heads, marks)
     yield "  ".join(["module".ljust(first), *(h.ljust(w) for h, w in zip(heads, widths))]).rstrip()
     if any(marks):
-        yield "  ".join([" " * first, *(paint(m.ljust(w), "dim") for m, w in zip(marks, widths))]).rstrip()
+        yield "  ".join([" " * first, *(_painted(m, w, paint, "dim") for m, w in zip(marks, widths))]).rstrip()
     for name, row in zip(names, rows):
-        cells = [paint(cell.word.ljust(w), _COLOURS[cell.state]) for cell, w in zip(row.cells, widths)]
+        cells = [_painted(cell.word, w, paint, _COLOURS[cell.state]) for cell, w in zip(row.cells, widths)]
         yield "  ".join([name.ljust(first), *cells]).rstrip()
+
+
+def _painted(text: str, width: int, paint: Paint, colour: str) -> str:
+    return (paint(text, colour) if text else "") + " " * (width - len(text))
 
 
 def _widths(rows: Sequence[Row], heads: Sequence[str], marks: Sequence[str]) -> list[int]:
@@ -92,7 +96,8 @@ def _cause(row: Row, cell: Cell, paint: Paint, most: int) -> Iterator[str]:
     if judged is None:
         return
     where = judged.path + (f" -> {judged.file}" if judged.file and judged.file != judged.path else "")
-    lines = [where, *(line for reason in judged.verdict.reasons for line in reason_lines(reason))]
+    lines = [] if where == row.file else [where]
+    lines += [line for reason in judged.verdict.reasons for line in reason_lines(reason) if line not in phrase]
     if word == "unknown":
         lines += judged.verdict.cannot_tell
     for line in lines[: most + 1] if len(lines) > most + 2 else lines:
@@ -126,11 +131,12 @@ def _path(cell: Cell) -> str:
 def reason_lines(reason: Reason) -> Iterator[str]:
     """A reason: what the kernel writes to its log, then what was wanted and what is there."""
     message = reason.message.split("\n") if reason.message else []
-    detail = [f"wants {reason.wanted}" if reason.wanted else "", f"there: {reason.found}" if reason.found else ""]
+    there = "" if reason.rule in ("unknown-symbol", "provider-fails") else "there: "
+    detail = [f"wants {reason.wanted}" if reason.wanted else "", f"{there}{reason.found}" if reason.found else ""]
     detail += [f"in {reason.provider}" if reason.provider else ""]
     said = ", ".join(part for part in detail if part)
     if not message:
-        yield said or reason.rule
+        yield said.removeprefix("there: ") if not reason.wanted else said
         return
     yield message[0] + (f"  ({said})" if said else "")
     yield from message[1:]
@@ -146,12 +152,12 @@ def counts(rows: Sequence[Row]) -> dict[str, int]:
     return tally
 
 
-def summary(rows: Sequence[Row], kernels: int) -> str:
+def summary(rows: Sequence[Row], kernels: int, every: bool = False) -> str:
     tally = counts(rows)
     words = {LOADS: ("loads", "load"), FAILS: ("fails", "fail"), UNKNOWN: ("can't be told", "can't be told")}
     words[BUILT_IN] = ("is built in", "are built in")
     parts = [f"{n} {words[state][n != 1]}" for state, n in tally.items() if n or state == LOADS]
     if not rows:
-        return "no module lies outside the kernels' own trees"
+        return "no modules" if every else "no module lies outside the kernels' own trees"
     total = f"{len(rows)} module{'s' * (len(rows) != 1)} on {kernels} kernel{'s' * (kernels != 1)}"
     return f"{total}: {', '.join(parts)}"

@@ -12,7 +12,16 @@ from hostward.report.matrix import reason_lines
 from hostward.report.text import Paint, safe
 
 _STATES = {"passes": "pass", FAILS: "error", UNKNOWN: "skip", "not reached": "dim", LOADS: "pass"}
-_TAINTS = {"P": "proprietary", "F": "forced", "O": "out of tree", "E": "unsigned"}
+#: Documentation/admin-guide/tainted-kernels.rst
+_TAINTS = {
+    "P": "proprietary",
+    "F": "forced",
+    "C": "staging",
+    "O": "out of tree",
+    "E": "unsigned",
+    "K": "live patch",
+    "N": "test",
+}
 
 
 def story_lines(story: Story, paint: Paint) -> Iterator[str]:

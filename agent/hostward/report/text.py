@@ -56,6 +56,8 @@ def lines(results: Iterable[Result], paint: Paint, evidence_lines: int) -> Itera
         yield f"{head}  {safe(result.title)}"
         for finding in result.findings:
             yield from _finding(finding, paint, evidence_lines)
+        if result.reason:
+            yield f"       {paint('not judged:', 'skip')} {safe(result.reason)}"
 
 
 def _finding(finding: Finding, paint: Paint, evidence_lines: int) -> Iterator[str]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import distro
 import pytest
 
 from hostward.facts.operating_system import OperatingSystem, operating_system
@@ -26,6 +27,29 @@ OS_RELEASES = {
     "fedora": ("NAME='Fedora Linux'\nID=fedora\nVERSION_ID=40\n", ("fedora", "40", "fedora", 40)),
     "arch": ('NAME="Arch Linux"\nID=arch\n', ("arch", "", "arch", None)),
 }  # fmt: skip
+
+
+@pytest.fixture(params=["distro of today", "distro 1.5 of EL 9"], autouse=True)
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever distro is installed here, also one whose LinuxDistribution knows no root_dir."""
+    if request.param == "distro 1.5 of EL 9":
+
+        class Old(distro.LinuxDistribution):
+            def __init__(
+                self,
+                include_lsb: bool = True,
+                os_release_file: str = "",
+                distro_release_file: str = "",
+                include_uname: bool = True,
+            ) -> None:
+                super().__init__(
+                    include_lsb=include_lsb,
+                    os_release_file=os_release_file,
+                    distro_release_file=distro_release_file,
+                    include_uname=include_uname,
+                )
+
+        monkeypatch.setattr(distro, "LinuxDistribution", Old)
 
 
 @pytest.mark.parametrize("name", sorted(OS_RELEASES))

@@ -168,3 +168,11 @@ def test_a_tree_is_never_written_to_nor_executed(tree: Tree) -> None:
 def test_a_root_that_is_not_there() -> None:
     with pytest.raises(Missing, match="--root wants the directory"):
         Host.at("/no/such/tree")
+
+
+def test_a_name_with_a_nul_byte_is_missing_and_no_crash(tree: Tree) -> None:
+    for host in (Host.at(str(tree.root)), Host.running()):
+        for read in (host.text, host.names, host.stat, host.lstat, host.readlink, host.resolve, host.open):
+            with pytest.raises(Missing):
+                read("/etc/pass\0wd")
+        assert not host.exists("/etc/pass\0wd") and not host.is_link("/etc/pass\0wd")

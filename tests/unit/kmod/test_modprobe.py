@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import importlib
-import os
 import re
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -17,8 +15,8 @@ from hostward.config import Config
 from hostward.engine import Engine
 from hostward.host import Host
 from hostward.kmod.modprobe import Modprobe, ModuleIndex, fits, normalized, parse_modprobe_conf
+from tests.hosts import debian
 from tests.lab import debs
-from tests.lab.debs import NotAtHand
 
 CONFIG = {
     "aa-first.conf": "softdep nfsd pre: crypto-sha256 post: auth_rpcgss\n",
@@ -47,7 +45,7 @@ class Side:
         return self._ours
 
     def _run(self, how: str, word: str) -> list[str]:
-        argv = ["modprobe", how, "-C", str(self.config), "-d", str(self.root), "-S", self.release, "--", word]
+        argv = ["modprobe", *how.split(), "-C", str(self.config), "-d", str(self.root), "-S", self.release, "--", word]
         return subprocess.run(argv, capture_output=True, text=True).stdout.splitlines()
 
     def resolved(self, word: str) -> list[str]:
@@ -55,6 +53,9 @@ class Side:
 
     def shown(self, word: str) -> list[str]:
         return [line.rstrip() for line in self._run("-D", word)]
+
+    def dry_run(self, word: str) -> list[str]:
+        return [line.rstrip() for line in self._run("-n -v", word)]
 
     def our_actions(self, word: str) -> list[str]:
         base = f"{self.root}/lib/modules/{self.release}/"
@@ -67,23 +68,11 @@ class Side:
 
 @pytest.fixture(scope="module")
 def side(tmp_path_factory: pytest.TempPathFactory) -> Side:
-    if shutil.which("modprobe") is None or shutil.which("depmod") is None:
-        raise NotAtHand("modprobe and depmod are not installed")
     kernel = debs.kernel("A")
-    root = tmp_path_factory.mktemp("host")
-    base = root / "lib" / "modules" / kernel.release
-    base.mkdir(parents=True)
-    for entry in kernel.modules.iterdir():
-        if entry.is_dir():
-            shutil.copytree(entry, base / entry.name, copy_function=os.link)
-        else:
-            shutil.copy(entry, base / entry.name)
-    subprocess.run(["depmod", "-b", str(root), kernel.release], check=True)
-    config = root / "etc" / "modprobe.d"
-    config.mkdir(parents=True)
+    tree = debian.build(tmp_path_factory.mktemp("host"), kernel)
     for name, text in CONFIG.items():
-        (config / name).write_text(text)
-    return Side(root, kernel.release, config)
+        tree.file(f"/etc/modprobe.d/{name}", text)
+    return Side(tree.root, kernel.release, tree.root / "etc" / "modprobe.d")
 
 
 def concrete(pattern: str, number: int) -> str:
@@ -128,6 +117,19 @@ def test_built_in_modules_and_their_aliases(side: Side) -> None:
 def test_what_would_be_done_and_in_what_order(side: Side, word: str) -> None:
     assert list(side.ours().meaning(word).modules) == side.resolved(word)
     assert side.our_actions(word) == side.shown(word)
+
+
+@pytest.mark.parametrize("word", ["kvm-amd", "nfsd", "cifs", "dummy", "ghost", "my-nic", "virtio-pci", "i2c-dev"])
+def test_a_dry_run_says_the_same_of_what_is_not_loaded_here(side: Side, word: str) -> None:
+    """modprobe -n -v, which leaves out what this machine's own kernel has loaded and what is built in."""
+    present = {path.parent.name for path in Path("/sys/module").glob("*/initstate") if path.read_text() == "live\n"}
+    base = f"{side.root}/lib/modules/{side.release}/"
+    wanted = []
+    for kind, module, path, options in side.ours().actions(word):
+        if module not in present and kind != "builtin":
+            wanted.append(f"{kind} {base + path if kind == 'insmod' else path} {options}".rstrip())
+    if present.isdisjoint(side.ours().meaning(word).modules):
+        assert side.dry_run(word) == wanted
 
 
 def test_every_module_of_the_kernel_is_loaded_in_modprobes_order(side: Side) -> None:

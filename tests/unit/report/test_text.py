@@ -44,6 +44,11 @@ def test_one_line_a_check_with_evidence_and_remedy_under_each_finding() -> None:
     )
 
 
+def test_what_could_not_be_judged_stands_under_the_findings() -> None:
+    half = Result("a.b", "t", Outcome.FINDINGS, (Finding(Severity.INFO, "s"),), "extra/: permission denied")
+    assert plain([half]).splitlines()[-1] == "       not judged: extra/: permission denied"
+
+
 def test_the_summary_counts_findings_and_checks() -> None:
     assert text.summary(RESULTS) == "1 error, 1 passed, 1 skipped, 1 failed"
     assert text.summary([]) == "0 passed"

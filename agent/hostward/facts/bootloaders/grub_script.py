@@ -272,7 +272,9 @@ def kernel_of(commands: list[list[str]]) -> tuple[str, tuple[str, ...]]:
     """The kernel and its command line among an entry's commands; under Xen the first module is the kernel."""
     image, cmdline, under_xen = "", (), False  # type: tuple[str, tuple[str, ...], bool]
     for words in commands:
-        names = [word for word in words[1:] if not word.startswith("--")]
+        names = words[1:]
+        while names and names[0].startswith("--"):
+            del names[0]  # an option of the command; what follows the image is the kernel's
         if names and (words[0] in _LINUX or under_xen):
             image, cmdline = names[0], tuple(names[1:])
             under_xen = words[0] in _LINUX and "xen" in image.rpartition("/")[2].partition("-")[0]
