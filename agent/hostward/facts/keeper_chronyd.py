@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 
@@ -56,15 +57,23 @@ _WHY = {
     "D": "its distance is more than combinelimit allows",
 }
 _LOCAL = "7F7F0101"
+#: Four of the longest polls there are by default (maxpoll 10, 1024 s).
+_STALE_S = 4096.0
 
 
 def ask(host: Host, keeper: str = "chronyd") -> KeeperState:
     """Asks the chronyd of this machine.  Raises HostError where chronyc can't be run."""
-    return parse(host.run(ASK).stdout, keeper)
+    from hostward.host.asks import realtime_s
+
+    return parse(host.run(ASK).stdout, realtime_s(), keeper)
 
 
-def parse(text: str, keeper: str = "chronyd") -> KeeperState:
-    """What ASK printed.  Lines that are not in its form are passed over."""
+def parse(text: str, now_s: float, keeper: str = "chronyd") -> KeeperState:
+    """What ASK printed.  Lines that are not in its form are passed over.  `now_s` is CLOCK_REALTIME.
+
+    chronyd calls its clock synchronised for ever once it was, on ever wider bounds; here it is not any more when it
+    follows no source and has had no update for long.
+    """
     rows = [line.split(",") for line in text.splitlines()[:10_000]]
     tracking = next((row for row in rows if len(row) == 14 and re.fullmatch("[0-9A-F]{8}", row[0])), None)
     if tracking is None:
@@ -75,7 +84,7 @@ def parse(text: str, keeper: str = "chronyd") -> KeeperState:
     activity = next(
         (row for row in rows if len(row) == 5 and all(re.fullmatch("[0-9]{1,9}", field) for field in row)), None
     )
-    id, address, stratum, _, slow, _, _, frequency, _, skew, delay, dispersion, _, leap = tracking
+    id, address, stratum, updated, slow, _, _, frequency, _, skew, delay, dispersion, _, leap = tracking
     state = KeeperState(keeper, False, leap=_LEAPS.get(leap, "unsynchronised"), sources=sources, asked_by="chronyc")
     if id == _LOCAL:
         detail = f"the directive local makes it a server of stratum {stratum} without any source"
@@ -84,7 +93,12 @@ def parse(text: str, keeper: str = "chronyd") -> KeeperState:
         why, detail = _why_not(sources, activity, _refused(rows))
         return replace(state, leap="unsynchronised", why_not=why, detail=detail)
     distance = added(number(delay, 0.5), number(dispersion))
-    selected = [source for source in sources if source.selection == SELECTED]
+    followed = any(source.selection == SELECTED for source in sources)
+    then_s = number(updated)
+    age = None if then_s is None or not math.isfinite(now_s) else max(now_s - then_s, 0.0)
+    if not followed and age is not None and age > _STALE_S:
+        why, detail = _why_not(sources, activity, {})
+        return replace(state, why_not=why, detail=f"no update for {age:.0f} s; {detail}".rstrip("; "))
     return replace(
         state,
         synchronised=True,
@@ -96,13 +110,9 @@ def parse(text: str, keeper: str = "chronyd") -> KeeperState:
         root_distance_s=distance,
         frequency_ppm=number(frequency),
         skew_ppm=number(skew),
-        last_update_age_s=selected[0].last_heard_s if selected else _heard(sources, address),
-        detail="" if selected else f"{address} was the last source followed; none is followed now",
+        last_update_age_s=age,
+        detail="" if followed else f"{address} was the last source followed; none is followed now",
     )
-
-
-def _heard(sources: tuple[SourceState, ...], address: str) -> float | None:
-    return next((source.last_heard_s for source in sources if source.address == address), None)
 
 
 def _source(row: list[str], letters: dict[str, str]) -> SourceState:

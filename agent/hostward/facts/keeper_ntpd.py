@@ -60,12 +60,15 @@ def ask(keeper: str) -> KeeperState:
     with NtpControl() as line:
         system = line.ask(READ_VARIABLES)
         words = associations(line.ask(READ_STATUS).data)
-        peers = {}
+        peers: dict[int, bytes] = {}
+        lost = 0
         for number_ in list(words)[:_SOURCES_MAX]:
             try:
                 peers[number_] = line.ask(READ_VARIABLES, number_).data
-            except HostError:
-                continue  # gone since, as a pool's are
+            except HostError:  # gone since, as a pool's servers go; more of them, and it is the daemon that is slow
+                lost += 1
+                if lost > 2:
+                    raise
     return parse(system.data, words, peers, keeper)
 
 
