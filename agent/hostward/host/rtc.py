@@ -104,11 +104,17 @@ class Rtc:
         """
         low = raw_ns()
         second, low, high = self._change(self.seconds(), low, 0, _COARSE)
+        best = self._between(second, low, high)
         for _ in range(_TURNS_MAX):
             if high - low <= _GOOD:
                 break
             step = max(_FINE, (high - low) // 32)
             second, low, high = self._change(second, low, low + SECOND - 2 * _FINE, step)
+            best = min(best, self._between(second, low, high), key=lambda read: read.bound_s)
+        return best
+
+    def _between(self, second: int, low: int, high: int) -> RtcTime:
+        """That `second` came between two instants just past, in ns of CLOCK_MONOTONIC_RAW."""
         at = now()
         middle = (low + high) // 2
         there = Instant(at.realtime_at(middle), middle, at.bound_ns)
