@@ -12,6 +12,9 @@ from hostward.yamldoc import ConfigError, Document, nearest
 
 PATH = "/etc/hostward/hostward.yaml"
 DROPINS = "/etc/hostward/hostward.d"
+#: By how much a clock may be off, in seconds, before what depends on it fails: Kerberos' clockskew (krb5.conf(5)),
+#: Ceph's mon_clock_drift_allowed, etcd's warning; a live migration hands a guest from one host's clock to another's.
+CLOCK_USES = {"kerberos": 300.0, "tls": 60.0, "etcd": 1.0, "live-migration": 0.5, "ceph": 0.05}
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,14 @@ class Config:
     unattended: tuple[str, ...] = ("modules.load-kvm",)
     #: How many lines of evidence the text report shows under a finding.
     evidence_lines: int = 8
+    #: What depends on the clock here, by the names that checks/clock_truth.py gives limits for.
+    clock_uses: tuple[str, ...] = ("kerberos", "tls")
+    #: The most that a clock may gain or lose, in ppm.
+    clock_drift_ppm: float = 50.0
+    #: The most that a guest's clock may differ from its host's, in seconds.
+    clock_guest_offset_s: float = 0.1
+    #: The most that the RTC may differ from the system clock, in seconds.
+    clock_rtc_offset_s: float = 2.0
     #: How long a program that is asked for a fact may take, in seconds.
     program_timeout_s: float = 10.0
     #: Where each check or remedy id was named, for errors that only show once all ids are known.
@@ -88,10 +99,33 @@ def _program_timeout(file: Document, node: Any, into: dict[str, Any]) -> None:
     into["program_timeout_s"] = file.number(node, "a number", "limits.program-timeout-s", 0.1, 3600)
 
 
+def _clock_uses(file: Document, node: Any, into: dict[str, Any]) -> None:
+    uses = []
+    for item in file.sequence(node, "clock.uses"):
+        use = file.scalar(item, "a text", "an entry of clock.uses")
+        if use not in CLOCK_USES:
+            raise ConfigError(file.at(item), f"clock.uses: no use is called {use}{nearest(use, CLOCK_USES)}")
+        uses.append(use)
+    into["clock_uses"] = tuple(uses)
+
+
+def _number(setting: str, what: str, low: float, high: float) -> Callable[[Document, Any, dict[str, Any]], None]:
+    def read(file: Document, node: Any, into: dict[str, Any]) -> None:
+        into[setting] = file.number(node, "a number", what, low, high)
+
+    return read
+
+
 #: section -> key -> what reads it.  The one list of keys there are.
 _KEYS: dict[str, dict[str, Callable[[Document, Any, dict[str, Any]], None]]] = {
     "checks": {"disabled": _disabled},
     "repair": {"unattended": _unattended},
+    "clock": {
+        "uses": _clock_uses,
+        "drift-ppm": _number("clock_drift_ppm", "clock.drift-ppm", 0.1, 10_000),
+        "guest-offset-s": _number("clock_guest_offset_s", "clock.guest-offset-s", 0.000_01, 3600),
+        "rtc-offset-s": _number("clock_rtc_offset_s", "clock.rtc-offset-s", 0.01, 86400),
+    },
     "report": {"evidence-lines": _evidence_lines},
     "limits": {"program-timeout-s": _program_timeout},
 }

@@ -87,6 +87,7 @@ def keepers_conflict(clock: ClockServices) -> Iterator[Finding]:
             subject=" ".join(sorted(keeper.service for keeper in keepers)),
             evidence=tuple(keeper.state for keeper in keepers),
             advice=f"Keep one (the distribution's own is {clock.default.keeper}) and disable the other.",
+            remedies=("clock.one-keeper",),
         )  # fmt: skip
         return
 

@@ -12,6 +12,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 HOMES = {
     "AdjtimeFile": "clock_kernel",
     "Boot": "boot",
+    "ClockDrift": "clock_drift",
     "ClockServices": "clock_services",
     "ClockSetAtBoot": "clock_boot",
     "ClockSource": "clock_kernel",

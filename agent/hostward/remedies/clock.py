@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hostward.model import MakeLink, Remedy, RunProgram, Step, UnitAction
+from hostward.model import MakeLink, Remedy, RunProgram, Step, Unavailable, UnitAction
 from hostward.remedies import NoRemedy, remedy
 
 if TYPE_CHECKING:
     from hostward.facts.clock_services import ClockServices, Keeper
     from hostward.facts.hwclock_uses import HwclockUse
     from hostward.facts.init_system import InitSystem
+    from hostward.facts.keepers import KeeperStates
 
 
 @remedy("clock.enable-keeper", title="enable and start the installed keeper of the clock")
@@ -88,3 +89,51 @@ def _off(use: HwclockUse, init: InitSystem) -> tuple[Step, ...]:
             f"{use.path} itself sets the clock from the RTC at every boot and has no switch for it: enable a keeper"
         )
     raise NoRemedy(f"{use.path} runs hwclock: take that line out of it")
+
+
+@remedy("clock.one-keeper", title="leave the clock to one keeper")
+def one_keeper(clock: ClockServices, keepers: KeeperStates | Unavailable) -> Remedy:
+    """The one that keeps stays: it says that it is synchronised, else it is the distribution's own, else the first."""
+    rivals = [k for k in dict.fromkeys((*clock.keeping, *clock.at_boot)) if k.name not in ("ptp4l", "phc2sys")]
+    if len({keeper.name for keeper in rivals}) < 2:
+        raise NoRemedy("no two keepers stand in each other's way")
+    if any(keeper.by != "systemd" for keeper in rivals):
+        raise NoRemedy("not all of them are units of systemd: switch one of them off by hand")
+    synchronised = set() if isinstance(keepers, Unavailable) else {state.keeper for state in keepers.synchronised}
+    stays = min(rivals, key=lambda k: (k.name not in synchronised, k.name != clock.default.keeper, not k.active))
+    steps: list[Step] = []
+    for keeper in rivals:
+        if keeper.name == stays.name:
+            continue
+        steps += [UnitAction("disable", keeper.service)] if keeper.enabled else []
+        steps += [UnitAction("stop", keeper.service)] if keeper.active else []
+    why = f"{stays.service} stays: it " + (
+        "is synchronised" if stays.name in synchronised else "is this distribution's own"
+    )
+    return Remedy("clock.one-keeper", "Leave the clock to one keeper", tuple(steps), why)
+
+
+@remedy("clock.step", title="step the clock at once, through its keeper", choice="step")
+def step(clock: ClockServices, keepers: KeeperStates) -> Remedy:
+    """The keeper alone sets the clock, never somebody behind its back; only chronyd can be told to step at once.
+
+    A step is felt by every guest and by whatever waits for a time, so it is done only when it is asked for by name.
+    """
+    if not any(state.keeper == "chronyd" and state.synchronised for state in keepers.states):
+        kept = ", ".join(state.keeper for state in keepers.synchronised)
+        raise NoRemedy(
+            f"{kept} can't be told to step the clock; it slews it, or steps when it is restarted"
+            if kept
+            else "no keeper that has a source runs, so nothing knows what the time is: have the clock kept first"
+        )
+    return Remedy("clock.step", "Step the clock", (RunProgram(("chronyc", "makestep")),), "chronyd keeps the clock")
+
+
+@remedy("clock.write-rtc", title="write the RTC from the kept clock")
+def write_rtc(keepers: KeeperStates) -> Remedy:
+    """Only while a keeper says that the clock is right; whether the RTC keeps UTC or local time stays as it is."""
+    kept = keepers.synchronised
+    if not kept:
+        raise NoRemedy("nothing keeps the clock, so the RTC may be the one that is right: have the clock kept first")
+    why = f"{kept[0].keeper} keeps the clock"
+    return Remedy("clock.write-rtc", "Write the RTC", (RunProgram(("hwclock", "--systohc")),), why)
