@@ -12,6 +12,8 @@ import json
 import re
 from pathlib import Path
 
+from hypothesis import HealthCheck, settings
+
 PLACE = Path(__file__).parents[2] / "recordings" / "keepers"
 #: This machine's clock minus each server's.
 OFFSETS_S = {
@@ -22,6 +24,10 @@ OFFSETS_S = {
     "10.9.0.5": 5.0,
     "10.9.0.8": -11.0,
 }
+
+
+#: For tests by hypothesis: a loaded machine is no fault of a parser.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def recorded(daemon: str, case: str, kind: str) -> list[Path]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hostward.facts import keeper_state as why
 from hostward.facts.keeper_chronyd import ASK, parse
 from hostward.facts.keeper_state import KeeperState
-from tests.unit.facts.recordings import OFFSETS_S, PLACE, figure, recorded, said, versions
+from tests.unit.facts.recordings import OFFSETS_S, PLACE, figure, recorded, said, unhurried, versions
 
 
 def after(text: str, seconds: float) -> float:
@@ -118,6 +118,7 @@ def test_it_only_asks() -> None:
     assert set(ASK) & {"makestep", "settime", "online", "offline", "reset", "burst", "doffset", "dfreq"} == set()
 
 
+@unhurried
 @given(st.text(), st.floats())
 def test_any_text(text: str, now_s: float) -> None:
     assert parse(text, now_s).synchronised in (None, False, True)
@@ -126,6 +127,7 @@ def test_any_text(text: str, now_s: float) -> None:
 WHOLE = [path.read_text() for path in PLACE.glob("chronyd_4.6.1_*.csv")]
 
 
+@unhurried
 @given(st.sampled_from(WHOLE), st.data())
 def test_any_field_can_be_garbage(text: str, data: st.DataObject) -> None:
     rows = [line.split(",") for line in text.splitlines()]

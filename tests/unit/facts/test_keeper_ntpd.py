@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hostward.facts import keeper_state as why
 from hostward.facts.keeper_ntpd import associations, parse, variables
 from hostward.facts.keeper_state import KeeperState
-from tests.unit.facts.recordings import OFFSETS_S, PLACE, figure, mode6, recorded, said, versions
+from tests.unit.facts.recordings import OFFSETS_S, PLACE, figure, mode6, recorded, said, unhurried, versions
 
 DAEMONS = ("ntpd", "ntpsec")
 
@@ -99,6 +99,7 @@ def test_values_with_commas_in_quotes() -> None:
     }
 
 
+@unhurried
 @given(st.binary(max_size=400), st.binary(max_size=40), st.binary(max_size=400))
 def test_any_bytes(system: bytes, words: bytes, peer: bytes) -> None:
     status = associations(words)
@@ -109,6 +110,7 @@ WHOLE = [mode6(path) for path in sorted(PLACE.glob("ntp*_*.json"))]
 GARBAGE = st.sampled_from([b"", b"-", b"nan", b"1e999", b"0x", b"0xffffffff.ffffffff", b"9" * 400, b"\xb2", b'"'])
 
 
+@unhurried
 @given(st.sampled_from(WHOLE), st.data())
 def test_any_value_can_be_garbage(whole: tuple[bytes, bytes, dict[int, bytes]], data: st.DataObject) -> None:
     words, system, peers = whole

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hostward.facts import keeper_state as why
 from hostward.facts.keeper_openntpd import parse
 from hostward.facts.keeper_state import KeeperState
-from tests.unit.facts.recordings import OFFSETS_S, PLACE, recorded, versions
+from tests.unit.facts.recordings import OFFSETS_S, PLACE, recorded, unhurried, versions
 
 
 def states(case: str) -> list[tuple[Path, KeeperState]]:
@@ -61,6 +61,7 @@ def test_nobody_answers_ntpctl() -> None:
     assert parse("").why_not == why.SILENT
 
 
+@unhurried
 @given(st.text())
 def test_any_text(text: str) -> None:
     parse(text)
@@ -70,6 +71,7 @@ WHOLE = [path.read_text() for path in sorted(PLACE.glob("openntpd_*.txt"))]
 GARBAGE = st.sampled_from(["", "-", "*", "nan", "1e999ms", "9" * 5000, "²", "...ms"]) | st.text(max_size=6)
 
 
+@unhurried
 @given(st.sampled_from(WHOLE), st.data())
 def test_any_word_can_be_garbage(text: str, data: st.DataObject) -> None:
     words = text.split(" ")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hostward.facts import keeper_state as why
 from hostward.facts.keeper_ptp import parse, parse_log
 from hostward.facts.keeper_state import KeeperState
-from tests.unit.facts.recordings import PLACE, figure, recorded, versions
+from tests.unit.facts.recordings import PLACE, figure, recorded, unhurried, versions
 
 
 def states(case: str) -> list[tuple[Path, KeeperState]]:
@@ -73,6 +73,7 @@ def test_phc2sys_by_its_last_line() -> None:
     assert parse_log("").why_not == why.SILENT
 
 
+@unhurried
 @given(st.text())
 def test_any_text(text: str) -> None:
     parse(text)
@@ -83,6 +84,7 @@ WHOLE = [path.read_text() for path in sorted(PLACE.glob("ptp4l_*.txt"))]
 GARBAGE = st.sampled_from(["", "nan", "-inf", "9" * 400, "²", "SLAVE"]) | st.text(max_size=6)
 
 
+@unhurried
 @given(st.sampled_from(WHOLE), st.data())
 def test_any_value_can_be_garbage(text: str, data: st.DataObject) -> None:
     rows = text.splitlines()
@@ -92,6 +94,7 @@ def test_any_value_can_be_garbage(text: str, data: st.DataObject) -> None:
     parse("\n".join(rows))
 
 
+@unhurried
 @given(st.integers(), st.integers(), st.integers(0, 9), st.text(max_size=9))
 def test_any_line_of_a_log(offset: int, frequency: int, servo: int, rest: str) -> None:
     parse_log(f"CLOCK_REALTIME phc offset {offset} s{servo} freq {frequency} {rest}")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hostward.facts import keeper_state as why
 from hostward.facts.keeper_state import KeeperState
 from hostward.facts.keeper_timesyncd import parse
-from tests.unit.facts.recordings import PLACE, figure, recorded, said, versions
+from tests.unit.facts.recordings import PLACE, figure, recorded, said, unhurried, versions
 
 
 def at_s(path: Path) -> float:
@@ -94,6 +94,7 @@ def test_nobody_on_the_bus() -> None:
     assert parse('s ""\n', 0.0).synchronised is None
 
 
+@unhurried
 @given(st.text(), st.floats())
 def test_any_text(text: str, now_s: float) -> None:
     parse(text, now_s)
@@ -103,6 +104,7 @@ WHOLE = [path.read_text() for path in sorted(PLACE.glob("timesyncd_*.busctl"))]
 GARBAGE = st.sampled_from(["", "-1", "9" * 30, "nan", "²", "256", '"', "true"]) | st.text(max_size=4)
 
 
+@unhurried
 @given(st.sampled_from(WHOLE), st.data())
 def test_any_word_can_be_garbage(text: str, data: st.DataObject) -> None:
     rows = [line.split(" ") for line in text.splitlines()]
