@@ -35,10 +35,11 @@ class Certificate:
 
 @dataclass(frozen=True)
 class Trusted:
-    """Certificates that a kernel takes signatures by; `complete` is whether it can have no others."""
+    """Certificates that a kernel takes signatures by; `complete` is whether it can have no others but `perhaps`."""
 
     certificates: tuple[Certificate, ...]
     complete: bool
+    perhaps: tuple[Certificate, ...] = ()
 
 
 def parse_certificate(data: bytes) -> Certificate:

@@ -13,6 +13,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Union
 
+from hostward.kmod.certificates import built_in
 from hostward.kmod.compress import BadData, inflate, inflate_large, inflate_to, inflater, packing
 from hostward.kmod.elf import BadElf, Elf, InMemory, Section
 from hostward.kmod.exports import ExportTable
@@ -45,7 +46,10 @@ class BadImage(Exception):
 
 @dataclass(frozen=True)
 class Image:
-    """What a kernel image says: its exports, release and vermagic ("" where they can't be found), machine and bits."""
+    """What a kernel image says: its exports, release and vermagic ("" where they can't be found), machine and bits.
+
+    `certificates` are those whose keys it trusts, as DER; None where their list can't be found.
+    """
 
     exports: ExportTable
     release: str
@@ -54,6 +58,7 @@ class Image:
     bits: int
     big: bool
     config: bytes
+    certificates: tuple[bytes, ...] | None
 
 
 def read_image(data: bytes, source: str) -> Image:
@@ -71,7 +76,8 @@ def read_image(data: bytes, source: str) -> Image:
     versioned = any(export.crc is not None for export in exports.values())
     table = ExportTable("image", source, exports, False, versioned, True, True)
     release, vermagic = _strings(elf)
-    return Image(table, release, vermagic, elf.machine, elf.bits, elf.big, _ikconfig(vmlinux))
+    keys = built_in(elf.named(".init.data"), elf.bits, elf.big)
+    return Image(table, release, vermagic, elf.machine, elf.bits, elf.big, _ikconfig(vmlinux), keys)
 
 
 def unpack_image(data: bytes) -> Inflated:

@@ -169,7 +169,8 @@ def _verify_signer(content: memoryview, signer: Signer, along: tuple[Certificate
     keys = [certificate for certificate in trusted.certificates if signer.is_by(certificate)]
     if not keys:
         # One that came along may lead to a trusted one by a chain, which is not followed here.
-        return NO_KEY if trusted.complete and not own else UNKNOWN
+        open_ = own or any(signer.is_by(certificate) for certificate in trusted.perhaps)
+        return NO_KEY if trusted.complete and not open_ else UNKNOWN
     if signer.kind == "ml-dsa" or not has_digest(signer.digest) or any(key.key is None for key in keys):
         return UNKNOWN
     return GOOD if any(_fits(content, signer, key) for key in keys) else BAD
