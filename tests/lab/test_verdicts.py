@@ -29,14 +29,15 @@ from tests.lab import cases, debs, initramfs, modlab
 from tests.lab.cases import Modules
 from tests.lab.modlab import Load, Loaded
 
-#: Lines that tell of taints (once a boot) or of the module itself, not of a refusal.
+#: Lines that tell of taints (once a boot), of the module itself or of a slow machine, not of a refusal.
 _ASIDE = re.compile(
     r"\S+: (loading out-of-tree module taints kernel\.|module license ('.*' )?taints kernel\.|.*: kernel tainted\.|"
     r"module verification failed: signature and/or required key missing - tainting kernel|"
     r"module uses symbols \S+ from proprietary module \S+, inheriting taint\.)|"
     r"\S+: (module is from the staging directory, .*|tainting kernel with TAINT_LIVEPATCH|"
     r"loading test module taints kernel\.)|BPF: .*|failed to validate module \[\S+\] BTF: -22|"
-    r"module: not signed with expected PKCS#7 message|Disabling lock debugging due to kernel taint"
+    r"module: not signed with expected PKCS#7 message|(clocksource|hrtimer|rcu|watchdog|tsc|sched|perf|workqueue): .*|"
+    r"Disabling lock debugging due to kernel taint"
 )
 
 
