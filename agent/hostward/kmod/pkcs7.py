@@ -12,6 +12,8 @@ from hostward.kmod.der import DER_MAX, INTEGER, OCTET_STRING, OID, SEQUENCE, SET
 from hostward.kmod.publickey import EcKey, RsaKey, digest_of, has_digest
 
 _SIGNED_DATA, _DATA = bytes.fromhex("2a864886f70d010702"), bytes.fromhex("2a864886f70d010701")
+#: What Authenticode signs (SPC_INDIRECT_DATA); the kernel reads it, and takes it for EFI executables alone.
+_INDIRECT_DATA = bytes.fromhex("2b060104018237020104")
 #: Object identifiers of digests (RFC 5754, NIST).
 DIGESTS = {
     bytes.fromhex("2b0e03021a"): "sha1",
@@ -97,6 +99,8 @@ def _message(der: Der) -> Message:
     data_type = content.value(OID)
     inside = content.maybe(0xA0)
     content.done()
+    if data_type not in (_DATA, _INDIRECT_DATA):
+        raise Refused("EINVAL")
     certificates = []
     bag = signed.maybe(0xA0, 0xA2)
     while bag is not None and bag.at < bag.end:
@@ -122,7 +126,10 @@ def _signer(info: Der) -> Signer:
         key_id = info.value()
     else:
         pair = info.take(SEQUENCE)
-        issuer, serial = pair.value(SEQUENCE), pair.value(INTEGER)
+        start = pair.at
+        _check_name(pair.take(SEQUENCE))
+        issuer = Der(pair.data, start, pair.at).value()
+        serial = pair.value(INTEGER)
         pair.done()
     digest = DIGESTS.get(parse_oid(info))
     if digest is None:
@@ -139,6 +146,17 @@ def _signer(info: Der) -> Signer:
     if (version == b"\3") != bool(key_id):
         issuer = serial = key_id = b""
     return Signer(issuer, serial, key_id, digest, kind, attributes is not None, signature)
+
+
+def _check_name(name: Der) -> None:
+    """That a Name has its form: sets of sequences of a type and a value (pkcs7.asn1)."""
+    while name.at < name.end:
+        relative = name.take(SET)
+        while relative.at < relative.end:
+            pair = relative.take(SEQUENCE)
+            pair.take(OID)
+            pair.take()
+            pair.done()
 
 
 def verify_message(content: memoryview, message: bytes, trusted: Trusted) -> str:
