@@ -51,6 +51,12 @@ def key(kind: str) -> str:
         return Path(f"{directory}/k").read_text() + Path(out).read_text()
 
 
+def certificate(kind: str) -> bytes:
+    """The certificate of such a key, as DER."""
+    argv = ["openssl", "x509", "-outform", "DER"]
+    return subprocess.run(argv, input=key(kind).encode(), check=True, capture_output=True).stdout
+
+
 def sign(content: bytes, kind: str, digest: str = "sha256", *options: str) -> bytes:
     """The PKCS#7 message that `openssl cms` makes, as scripts/sign-file does where no other options are given."""
     with tempfile.TemporaryDirectory() as directory:

@@ -28,11 +28,6 @@ def trusted(role: str) -> Trusted:
     return Trusted(parse_certificates(certificates), True)
 
 
-def der(pem: str) -> bytes:
-    done = subprocess.run(["openssl", "x509", "-outform", "DER"], input=pem.encode(), check=True, capture_output=True)
-    return done.stdout
-
-
 def openssl_says(content: bytes, message: bytes, pem: str, directory: Path) -> bool:
     (directory / "content").write_bytes(content)
     (directory / "certificate").write_text(pem)
@@ -81,7 +76,7 @@ def test_one_altered_bit_anywhere_is_seen(role: str) -> None:
 @pytest.mark.parametrize("digest", ["sha1", "sha224", "sha256", "sha384", "sha512"])
 def test_the_same_answer_as_openssl(kind: str, digest: str, tmp_path: Path) -> None:
     content = b"\x7fELF" + random.Random(kind + digest).randbytes(3000)
-    own = Trusted(parse_certificates([der(signed.key(kind))]), True)
+    own = Trusted(parse_certificates([signed.certificate(kind)]), True)
     assert own.certificates[0].key is not None
     message = signed.sign(content, kind, digest)
     tail = bytearray(message)
@@ -100,7 +95,7 @@ def test_the_same_answer_as_openssl(kind: str, digest: str, tmp_path: Path) -> N
 def test_a_certificate_of_the_firmware_leaves_it_open() -> None:
     content = bytes(100)
     data = signed.trailer(content, signed.sign(content, "p256"))
-    certificate = der(signed.key("p256"))
+    certificate = signed.certificate("p256")
     entry = bytes(16) + certificate
     size = (28 + len(entry)).to_bytes(4, "little")
     guid = bytes.fromhex("a159c0a5e494a74a87b5ab155c2bf072")
@@ -112,7 +107,7 @@ def test_a_certificate_of_the_firmware_leaves_it_open() -> None:
 
 @needs_openssl
 def test_a_list_of_certificates_is_told_from_one_of_revoked_ones() -> None:
-    one, two = der(signed.key("p256")), der(signed.key("rsa2048"))
+    one, two = signed.certificate("p256"), signed.certificate("rsa2048")
 
     def listed(*found: bytes, first: bool) -> bytes:
         whole = b"".join(found)
