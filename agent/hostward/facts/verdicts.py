@@ -186,7 +186,7 @@ class Judge:
             return ""
         return verify(data, self.files.trusted())
 
-    def _verified(self, module: ModuleFile, file: str) -> str:
+    def verified(self, module: ModuleFile, file: str) -> str:
         """The state of a module's signature.
 
         The kernel's own modules are verified where signatures are asked for: else each would cost reading all of it.
@@ -210,7 +210,7 @@ class Judge:
         self._underway.add(name)
         used: dict[str, JudgedModule] = {}
         open_: dict[str, str] = {}
-        module.signature_state = self._verified(module, file)
+        module.signature_state = self.verified(module, file)
         verdict = judge(module, self.profile, self.lookup(name, used, open_), present=self._among(used))
         self._underway.discard(name)
         sure = [r for r in verdict.reasons if r.rule != "unknown-symbol" or r.symbol not in open_]
