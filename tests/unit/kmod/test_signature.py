@@ -17,6 +17,7 @@ from hostward.kmod.module import unpacked
 from hostward.kmod.publickey import CURVES, EcKey, ec_key
 from hostward.kmod.signature import MAGIC, verify
 from tests.lab import debs, signed
+from tests.lab.foreign import KERNELS, foreign
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 
@@ -50,6 +51,17 @@ def test_a_kernels_own_modules_are_signed_by_its_own_key(role: str) -> None:
         assert verify(data, Trusted(trusted(other).certificates, False)) == "", path
     print(f"{len(paths)} modules of {role}, {spent_s / len(paths) * 1000:.1f} ms each")
     assert spent_s / len(paths) < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("suite", "architecture", "flavour"), [k for k in KERNELS if k[1] in ("amd64", "i386", "ppc64el")]
+)
+def test_modules_of_other_architectures_and_years(suite: str, architecture: str, flavour: str) -> None:
+    of = foreign(suite, architecture, flavour)
+    keys = Trusted(parse_certificates(read_image(of.image.read_bytes(), "vmlinuz").certificates or ()), True)
+    paths = sorted(of.modules.rglob("*.ko*"))[::40]
+    assert paths and {verify(unpacked(path.read_bytes()), keys) for path in paths} == {"good"}
 
 
 @pytest.mark.parametrize("role", ["A", "C"])
