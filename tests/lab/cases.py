@@ -124,10 +124,9 @@ def identity(m: Modules) -> Iterator[Case]:
     none, gpl = m.lab("labnone"), m.lab("labgpl")
     yield "loaded-twice", m.chain("labnone", "labnone")
     yield "loaded-twice-other-vermagic", [*m.chain("labnone"), *one("labnone", elfedit.field(none, "vermagic", "x y"))]
-    modinfo = (m.kernel.modules / "modules.builtin.modinfo").read_bytes().decode().split("\0")
-    shown = {entry.split(".")[0] for entry in modinfo if ".parmtype=" in entry}
     builtin = {path.rpartition("/")[2][:-3] for path in (m.kernel.modules / "modules.builtin").read_text().split()}
-    for name in sorted(builtin & shown)[:2]:
+    # Each has a parameter that sysfs shows.
+    for name in sorted(builtin & {"nvme", "i8042", "tcp_cubic", "intel_idle", "usbcore", "8250"})[:2]:
         yield f"builtin-{name}", one(name, elfedit.named(none, name))
     for case, words in (
         ("license-proprietary", ["Proprietary"]),

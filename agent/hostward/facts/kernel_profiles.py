@@ -6,6 +6,8 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
 
 from hostward import __version__
 from hostward.facts import fact
@@ -14,8 +16,10 @@ from hostward.facts.builtin_modules import builtin_modules
 from hostward.facts.enforcement import enforcement
 from hostward.facts.kernels import Kernel, Kernels, RunningKernel
 from hostward.facts.next_kernel import NextKernel
+from hostward.facts.trusted_keys import trusted_keys
 from hostward.host import Host, HostError
 from hostward.host.cache import Cache
+from hostward.kmod.certificates import Trusted
 from hostward.kmod.exports import (
     SYMVERS_MAX,
     BadExports,
@@ -54,6 +58,15 @@ class KernelFiles:
     table: ExportTable | None
     modules_dep: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     cmdline: tuple[str, ...] = ()
+    #: What it trusts signatures by; read when it is called, as that may mean inflating the image.
+    trusted: Callable[[], Trusted] = lambda: Trusted((), False)
+
+
+class _ImageSays(NamedTuple):
+    vermagic: str
+    machine: tuple[int, int, bool]
+    config: KernelConfig
+    certificates: tuple[bytes, ...] | None
 
 
 @dataclass(frozen=True)
@@ -110,9 +123,9 @@ def _files(host: Host, kernel: Kernel, running: bool, words: tuple[str, ...]) ->
     vermagic = sample.vermagic if sample is not None else ""
     machine = None if sample is None else (sample.machine, sample.bits, sample.big)
     if image is not None:
-        vermagic = vermagic or image[0]
-        machine = machine or image[1]
-        config = config or image[2]
+        vermagic = vermagic or image.vermagic
+        machine = machine or image.machine
+        config = config or image.config
     layout = None
     if table is not None:
         symbols = (table.exports.get(name) for name in LAYOUT_SYMBOLS)
@@ -143,7 +156,15 @@ def _files(host: Host, kernel: Kernel, running: bool, words: tuple[str, ...]) ->
         sources=() if table is None else (table.source,),
         cannot_tell=(*cannot, *problems),
     )
-    return KernelFiles(kernel, profile, table, dep, words)
+
+    def trusted() -> Trusted:
+        try:
+            says = image or _image(host, kernel.image)[1] if kernel.image else None
+        except (BadImage, HostError):
+            says = None
+        return trusted_keys(host, None if says is None else says.certificates, config or None)
+
+    return KernelFiles(kernel, profile, table, dep, words, lru_cache(maxsize=1)(trusted))
 
 
 def _modules_dep(host: Host, kernel: Kernel) -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -193,8 +214,8 @@ def _config(host: Host, kernel: Kernel) -> KernelConfig:
 
 def _exports(
     host: Host, kernel: Kernel, running: bool, problems: list[str]
-) -> tuple[ExportTable | None, tuple[str, tuple[int, int, bool], KernelConfig] | None]:
-    """The best table of exports there is, and (vermagic, (machine, bits, big), configuration) if the image was read.
+) -> tuple[ExportTable | None, _ImageSays | None]:
+    """The best table of exports there is, and what else the image says if it was read.
 
     What went wrong with better sources goes to `problems`.
     """
@@ -230,24 +251,29 @@ def _exports(
     return None, None
 
 
-def _image(host: Host, path: str) -> tuple[ExportTable, tuple[str, tuple[int, int, bool], KernelConfig]]:
+def _image(host: Host, path: str) -> tuple[ExportTable, _ImageSays]:
     """What a kernel image says, from the cache where the image is the one that was read before: inflating it takes most
     of a second. Raises BadImage, HostError.
     """
     status = host.stat(path)
     times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
-    key = f"{__version__} image 2 {status.st_dev}:{status.st_ino} {status.st_size} {times} {path}"
+    key = f"{__version__} image 3 {status.st_dev}:{status.st_ino} {status.st_size} {times} {path}"
     cache = Cache.of_this_agent()
     saved = cache.get(key)
     if saved is not None:
         head, _, table = saved.partition(b"\n")
-        vermagic, machine, bits, big, config = json.loads(head)
-        return load(table), (vermagic, (machine, bits, big), KernelConfig(config.encode("latin-1")))
+        vermagic, machine, bits, big, text, keys = json.loads(head)
+        certificates = None if keys is None else tuple(map(bytes.fromhex, keys))
+        config = KernelConfig(text.encode("latin-1"))
+        return load(table), _ImageSays(vermagic, (machine, bits, big), config, certificates)
     image = read_image(host.read(path, IMAGE_MAX), path)
     config = KernelConfig(image.config)
-    head = json.dumps([image.vermagic, image.machine, image.bits, image.big, image.config.decode("latin-1")]).encode()
+    hexed = None if image.certificates is None else [certificate.hex() for certificate in image.certificates]
+    text = image.config.decode("latin-1")
+    head = json.dumps([image.vermagic, image.machine, image.bits, image.big, text, hexed]).encode()
     cache.put(key, head + b"\n" + save(image.exports))
-    return image.exports, (image.vermagic, (image.machine, image.bits, image.big), config)
+    machine = (image.machine, image.bits, image.big)
+    return image.exports, _ImageSays(image.vermagic, machine, config, image.certificates)
 
 
 def _strict_versions(host: Host, kernel: Kernel) -> bool | None:

@@ -106,6 +106,7 @@ def story_of(matrix: Matrix, files: KernelFiles, order: SearchOrder, row: Row, c
     symbols: list[SymbolUse] = []
     if module is not None and judge is not None and judged is not None:
         lookup = judge.lookup(name, {}, {})
+        module.signature_state = judge.verified(module, judged.file)  # which may be another kernel's answer so far
         rules = trace(module, judge.profile, lookup)
         symbols = list(_symbols(module, judge, judged.verdict))
     elif judged is not None:

@@ -17,6 +17,7 @@ from hostward.kmod.search import (
     parse_modules_symbols,
     shadowed,
 )
+from hostward.kmod.signature import MAGIC, verify
 from hostward.kmod.verdict import FAILS, UNKNOWN, Lookup, Reason, Symbol, Verdict, judge, judge_file
 
 DEPMOD_DIRECTORIES = ("/etc/depmod.d", "/run/depmod.d", "/usr/local/lib/depmod.d", "/usr/lib/depmod.d", "/lib/depmod.d")
@@ -177,7 +178,26 @@ class Judge:
             data = unpacked(self._host.read(file, SIZE_MAX))
         except (BadModule, HostError):
             return refusal(error)
-        return judge_file(data, error, self.profile)
+        return judge_file(data, error, self.profile, self.signature_state(data))
+
+    def signature_state(self, data: bytes) -> str:
+        """What this kernel makes of the signature behind a module's bytes, inflated; see ModuleFile.signature_state."""
+        if not data.endswith(MAGIC) or self.profile.option("MODULE_SIG") is False:
+            return ""
+        return verify(data, self.files.trusted())
+
+    def verified(self, module: ModuleFile, file: str) -> str:
+        """The state of a module's signature.
+
+        The kernel's own modules are verified where signatures are asked for: else each would cost reading all of it.
+        """
+        asked = self.profile.sig_enforced or self.profile.lockdown
+        if module.signature is None or (not asked and file.startswith(f"{self.tree.path}/kernel/")):
+            return ""
+        try:
+            return self.signature_state(unpacked(self._host.read(file, SIZE_MAX)))
+        except (BadModule, HostError):
+            return ""
 
     def insmod(self, module: ModuleFile, path: str) -> JudgedModule:
         """The verdict on a file that modprobe would not find here: as insmod would load it, with the modules that it
@@ -190,6 +210,7 @@ class Judge:
         self._underway.add(name)
         used: dict[str, JudgedModule] = {}
         open_: dict[str, str] = {}
+        module.signature_state = self.verified(module, file)
         verdict = judge(module, self.profile, self.lookup(name, used, open_), present=self._among(used))
         self._underway.discard(name)
         sure = [r for r in verdict.reasons if r.rule != "unknown-symbol" or r.symbol not in open_]

@@ -46,7 +46,6 @@ class _Strings:
             (s for s in elf.sections if s.address and s.type == 1 and s.size), key=lambda s: s.address
         )
         self._starts = [s.address for s in self._sections]
-        self._contents: dict[int, bytes] = {}
 
     def at(self, address: int) -> str:
         """The string at an address; "" where none is.  Raises BadElf."""
@@ -57,9 +56,8 @@ class _Strings:
         offset = address - section.address
         if offset >= section.size:
             return ""
-        if number not in self._contents:
-            self._contents[number] = self._elf.content(section)
-        content = self._contents[number]
-        end = content.find(b"\0", offset, offset + _NAME_MAX)
-        name = content[offset:end] if end > offset else b""
+        # A piece of it: whole sections may overlap, and come to many times the file.
+        content = self._elf.read(section.offset + offset, min(_NAME_MAX, section.size - offset))
+        end = content.find(b"\0")
+        name = content[:end] if end > 0 else b""
         return name.decode("ascii", "replace") if name.isascii() else ""

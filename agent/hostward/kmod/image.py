@@ -13,6 +13,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Union
 
+from hostward.kmod.certificates import built_in
 from hostward.kmod.compress import BadData, inflate, inflate_large, inflate_to, inflater, packing
 from hostward.kmod.elf import BadElf, Elf, InMemory, Section
 from hostward.kmod.exports import ExportTable
@@ -45,7 +46,10 @@ class BadImage(Exception):
 
 @dataclass(frozen=True)
 class Image:
-    """What a kernel image says: its exports, release and vermagic ("" where they can't be found), machine and bits."""
+    """What a kernel image says: its exports, release and vermagic ("" where they can't be found), machine and bits.
+
+    `certificates` are those whose keys it trusts, as DER; None where their list can't be found.
+    """
 
     exports: ExportTable
     release: str
@@ -54,6 +58,7 @@ class Image:
     bits: int
     big: bool
     config: bytes
+    certificates: tuple[bytes, ...] | None
 
 
 def read_image(data: bytes, source: str) -> Image:
@@ -71,7 +76,8 @@ def read_image(data: bytes, source: str) -> Image:
     versioned = any(export.crc is not None for export in exports.values())
     table = ExportTable("image", source, exports, False, versioned, True, True)
     release, vermagic = _strings(elf)
-    return Image(table, release, vermagic, elf.machine, elf.bits, elf.big, _ikconfig(vmlinux))
+    keys = built_in(elf.named(".init.data"), elf.bits, elf.big)
+    return Image(table, release, vermagic, elf.machine, elf.bits, elf.big, _ikconfig(vmlinux), keys)
 
 
 def unpack_image(data: bytes) -> Inflated:
@@ -175,28 +181,27 @@ class _Memory:
     def __init__(self, elf: Elf) -> None:
         self._elf = elf
         strings = elf.by_name.get("__ksymtab_strings")
-        self._strings = (0, 0, b"") if strings is None else self._span(strings)
+        self._start = strings.address if strings is not None else 0
+        self._strings = elf.content(strings)
         self._sections = sorted(
             (s for s in elf.sections if s.address and s.type == 1 and s.size), key=lambda s: s.address
         )
         self._starts = [s.address for s in self._sections]
-        self._last = (0, 0, b"")
         self._left = _NAMES_MAX
-
-    def _span(self, section: Section) -> tuple[int, int, bytes]:
-        return section.address, section.address + section.size, self._elf.content(section)
 
     def string(self, address: int) -> str | None:
         """The string at an address; None where none is, or a longer one than a symbol's name.  Raises BadElf."""
-        start, end, content = self._strings
-        if not start <= address < end:
-            start, end, content = self._last
-            if not start <= address < end:
-                number = bisect_right(self._starts, address) - 1
-                if number < 0 or address >= self._sections[number].address + self._sections[number].size:
-                    return None
-                self._last = start, end, content = self._span(self._sections[number])
-        at = address - start
+        content, at = self._strings, address - self._start
+        if not 0 <= at < len(content):
+            number = bisect_right(self._starts, address) - 1
+            if number < 0:
+                return None
+            section = self._sections[number]
+            beyond = address - section.address
+            if beyond >= section.size:
+                return None
+            # A piece of it: whole sections, overlapping as they please, would be read again and again.
+            content, at = self._elf.read(section.offset + beyond, min(_NAME_MAX, section.size - beyond)), 0
         stop = content.find(b"\0", at, at + _NAME_MAX)
         if stop < 0:
             return None

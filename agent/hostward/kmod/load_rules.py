@@ -36,9 +36,15 @@ def signature_of(found: Signature | None, state: str, kernel: KernelProfile, tai
             said = "module: PKCS#7 signature info has unexpected non-zero params" if found.kind == "PKCS#7" else ""
             message = said if kernel.version >= (5, 4, 0) else ""
             return Reason("signature", "EBADMSG", message, found=found.problem)
-        if found.kind == "PKCS#7" and not (found.signer or found.key or found.hash):
+        if state in ("EBADMSG", "EINVAL", "EMSGSIZE"):
+            return Reason("signature", state, "", found="its PKCS#7 data is none that the kernel reads")
+        if state == "ENOPKG":
+            what = "module with unsupported crypto"
+            if kernel.version < (5, 4, 0):
+                return Reason("signature", "ENOPKG", "", found=what)
+        elif found.kind == "PKCS#7" and not (found.signer or found.key or found.hash):
             return Reason("signature", "EBADMSG", "", found="its PKCS#7 data can't be read")
-        if found.kind != "PKCS#7" and kernel.version >= (4, 3, 0):
+        elif found.kind != "PKCS#7" and kernel.version >= (4, 3, 0):
             what, before = "module with unsupported crypto", "module: not signed with expected PKCS#7 message"
             if kernel.version < (5, 4, 0):
                 return Reason("signature", "ENOPKG", "", found=f"a signature of another form ({found.kind})")

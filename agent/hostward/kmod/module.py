@@ -133,7 +133,7 @@ class ModuleFile:
     _needs: dict[str, int | None] | None
     _exports: dict[str, Export] | None
     #: "good" or "bad" where the kernel's own key was at hand to verify it with, "no key" where the kernel has another,
-    #: "" where it was not verified.
+    #: another errno where that is the kernel's answer, "" where it was not verified (hostward.kmod.signature.verify).
     signature_state: str
 
     @property

@@ -5,19 +5,12 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from hostward.kmod.certificates import Trusted
+from hostward.kmod.der import INTEGER, OID, SEQUENCE, BadDer, Der, parse_oid
+from hostward.kmod.pkcs7 import DIGESTS, verify_message
+
 MAGIC = b"~Module signature appended~\n"
 _HASHES = {0: "md4", 1: "md5", 2: "sha1", 3: "ripemd160", 4: "sha256", 5: "sha384", 6: "sha512", 7: "sha224"}
-#: DER object identifiers of digests (RFC 5754, NIST).
-_OIDS = {
-    bytes.fromhex("2b0e03021a"): "sha1",
-    bytes.fromhex("608648016503040201"): "sha256",
-    bytes.fromhex("608648016503040202"): "sha384",
-    bytes.fromhex("608648016503040203"): "sha512",
-    bytes.fromhex("608648016503040204"): "sha224",
-    bytes.fromhex("608648016503040208"): "sha3-256",
-    bytes.fromhex("608648016503040209"): "sha3-384",
-    bytes.fromhex("60864801650304020a"): "sha3-512",
-}
 _COMMON_NAME = bytes.fromhex("550403")
 
 
@@ -64,28 +57,18 @@ def read_signature(data: bytes, file_size: int | None = None) -> Signature | Non
     return Signature({0: "PGP", 1: "X.509"}.get(kind, f"type {kind}"), signer, key, _HASHES.get(digest, ""), whole)
 
 
-def _tlv(data: bytes, at: int, end: int) -> tuple[int, int, int]:
-    """(tag, start of the content, its end) of the DER value at `at`.  Raises ValueError."""
-    if at + 2 > end:
-        raise ValueError("cut short")
-    tag, length, at = data[at], data[at + 1], at + 2
-    if length & 0x80:
-        count = length & 0x7F
-        if count == 0 or count > 4 or at + count > end:
-            raise ValueError("a length of no use")
-        length, at = int.from_bytes(data[at : at + count], "big"), at + count
-    if at + length > end:
-        raise ValueError("longer than what holds it")
-    return tag, at, at + length
+def verify(data: bytes, trusted: Trusted) -> str:
+    """What the kernel makes of the signature behind a module's bytes, inflated: "good"; "bad" (EKEYREJECTED);
+    "no key" (ENOKEY); another errno that it answers, by name; "" for what can't be told.
 
-
-def _children(data: bytes, start: int, end: int) -> list[tuple[int, int, int]]:
-    found: list[tuple[int, int, int]] = []
-    while start < end and len(found) < 64:
-        child = _tlv(data, start, end)
-        found.append(child)
-        start = child[2]
-    return found
+    mod_verify_sig() of kernel/module/signing.c. What read_signature() finds wrong with the trailer is not repeated.
+    """
+    found = read_signature(data)
+    if found is None or found.problem or found.kind != "PKCS#7":
+        return ""
+    end = len(data) - len(MAGIC) - 12
+    start = len(data) - found.size
+    return verify_message(memoryview(data)[:start], data[start:end], trusted)
 
 
 def _pkcs7(body: bytes) -> tuple[str, str, str]:
@@ -94,23 +77,23 @@ def _pkcs7(body: bytes) -> tuple[str, str, str]:
     ContentInfo > SignedData > SignerInfos > SignerInfo: version, issuer and serial or key id, digest (RFC 5652).
     """
     try:
-        _, start, end = _tlv(body, 0, len(body))
-        content = _children(body, start, end)[1]
-        _, start, end = _tlv(body, content[1], content[2])
-        infos = [child for child in _children(body, start, end) if child[0] == 0x31][-1]
-        _, start, end = _tlv(body, infos[1], infos[2])
-        parts = _children(body, start, end)
+        signed = Der(body).take(SEQUENCE)
+        signed.take(OID)
+        signed = signed.take().take(SEQUENCE)
+        infos = signed.take()
+        while signed.at < signed.end:
+            infos = signed.take()
+        info = infos.take(SEQUENCE)
+        info.take(INTEGER)
         signer = key = ""
-        if parts[1][0] == 0x30:
-            issuer, serial = _children(body, parts[1][1], parts[1][2])[:2]
-            key = body[serial[1] : serial[2]].hex()
-            at = body.find(b"\x06\x03" + _COMMON_NAME, issuer[1], issuer[2])
+        if info.tag == SEQUENCE:
+            names = info.take()
+            issuer, key = names.value(), names.value().hex()
+            at = issuer.find(b"\x06\x03" + _COMMON_NAME)
             if at >= 0:
-                _, first, last = _tlv(body, at + 5, issuer[2])
-                signer = body[first:last].decode("utf-8", "backslashreplace")
-        elif parts[1][0] == 0x80:
-            key = body[parts[1][1] : parts[1][2]].hex()
-        oid = _children(body, parts[2][1], parts[2][2])[0]
-        return signer, key, _OIDS.get(body[oid[1] : oid[2]], "")
-    except (ValueError, IndexError):
+                signer = Der(issuer, at + 5).value().decode("utf-8", "backslashreplace")
+        elif info.tag == 0x80:
+            key = info.value().hex()
+        return signer, key, DIGESTS.get(parse_oid(info), "")
+    except BadDer:
         return "", "", ""

@@ -10,8 +10,10 @@ from collections.abc import Callable
 
 import pytest
 
+from hostward.kmod.builtin_params import parameter_modules
 from hostward.kmod.compress import BadData, NoLibrary, inflate
 from hostward.kmod.cpio import PATH_MAX, BadInitramfs
+from hostward.kmod.elf import Elf
 from hostward.kmod.exports import BadExports, parse_symvers
 from hostward.kmod.image import BadImage, read_image
 from hostward.kmod.initramfs import PARTS_MAX, Listing, module_name, read
@@ -136,9 +138,9 @@ def test_an_image_full_of_payloads_that_break_late() -> None:
     )
 
 
-def vmlinux(entries: bytes, strings: bytes, more: int) -> bytes:
-    """An ELF file with __ksymtab, __ksymtab_strings at 0x1000, and `more` sections elsewhere."""
-    names = b"\0__ksymtab\0__ksymtab_strings\0.shstrtab\0"
+def vmlinux(entries: bytes, strings: bytes, more: int, each: int = 1, table: bytes = b"__ksymtab") -> bytes:
+    """An ELF file with a table, __ksymtab_strings at 0x1000, and `more` sections of `each` bytes, all at one place."""
+    names = b"\0" + table.ljust(9, b"x") + b"\0__ksymtab_strings\0.shstrtab\0"
     body = bytearray(64)
     rows = [(1, 1, 0x900000, entries), (11, 1, 0x1000, strings), (29, 3, 0, names)]
     headers = bytes(64)
@@ -146,7 +148,7 @@ def vmlinux(entries: bytes, strings: bytes, more: int) -> bytes:
         headers += struct.pack("<IIQQQQIIQQ", name, kind, 2, address, len(body), len(data), 0, 0, 1, 0)
         body += data
     for number in range(more):
-        headers += struct.pack("<IIQQQQIIQQ", 29, 1, 2, 0x10000 + 16 * number, 64, 1, 0, 0, 1, 0)
+        headers += struct.pack("<IIQQQQIIQQ", 29, 1, 2, 0x1000_0000 * (number + 1), 64, each, 0, 0, 1, 0)
     body += bytes(-len(body) % 8)
     body[:64] = b"\x7fELF\2\1\1" + bytes(9) + struct.pack(
         "<HHIQQQIHHHHHH", 2, 62, 1, 0, 0, len(body), 0, 64, 0, 0, 64, more + 4, 3
@@ -159,6 +161,20 @@ def test_a_vmlinux_of_many_sections_and_pointers_to_nowhere() -> None:
     entries = struct.pack("<QQQ", 1, 0x1000, 0xDEAD) * 30_000
     data = vmlinux(entries, b"a\0", 30_000)
     costs(lambda: read_image(data, "x"), 3, 96)
+
+
+def test_a_vmlinux_of_large_sections_that_are_one() -> None:
+    """Each of the names and namespaces lies in a section of its own, and all of these are the same megabytes."""
+    sections, large = 200, 4 << 20
+    entries = b"".join(struct.pack("<QQQ", 0x41414141, 0x1000, 0x1000_0000 * (n % sections + 1)) for n in range(20_000))
+    data = vmlinux(entries + bytes(large - len(entries)), b"a\0", sections, large)
+    costs(refused(BadImage, "in no layout known", lambda: read_image(data, "x")), 3, 96)
+    # struct kernel_param: a name, module and operations, then the mode.
+    form = struct.Struct("<QQQHbBxxxxQ")
+    entries = b"".join(form.pack(0x1000_0000 * (n % sections + 1) + 3, 0, 0, 1, 0, 0, 0) for n in range(100_000))
+    names = vmlinux(entries, b"a\0", sections, len(entries), b"__param\0\0")
+    assert parameter_modules(Elf(names)) == {"kernel"}
+    costs(lambda: parameter_modules(Elf(names)), 3, 96)
 
 
 def test_a_vmlinux_of_exports_that_share_one_long_name() -> None:
