@@ -14,6 +14,11 @@ HERE = Path(__file__).parent
 #: The first lab test of a fresh cache also downloads kernels and builds the image.
 LIMIT_S = 1200
 
+#: For what is a variation: `make test` is to end within a quarter of an hour on two cores.
+FULL = pytest.mark.skipif(
+    not os.environ.get("HOSTWARD_FULL"), reason="HOSTWARD_FULL=1 runs it too; one kernel, RTC or keeper stands for all"
+)
+
 Boot = Callable[..., Guest]
 _boots: list[str] = []
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.lab.clocks import HOST, ClockedGuest, ptp_module
+from tests.lab.conftest import FULL
 from tests.lab.machine import Link
 from tests.lab.test_first_path import HWCLOCK_UNIT
 
@@ -41,7 +42,9 @@ def _id(rtc: tuple[str, float]) -> str:
 
 
 on_one = pytest.mark.parametrize("wrong", RTCS[:1], ids=_id, indirect=True)
-on_all = pytest.mark.parametrize("wrong", RTCS, ids=_id, indirect=True)
+on_all = pytest.mark.parametrize(
+    "wrong", [RTCS[0], *(pytest.param(rtc, marks=FULL) for rtc in RTCS[1:])], ids=_id, indirect=True
+)
 
 
 @pytest.fixture(scope="module")
@@ -279,6 +282,7 @@ def test_who_may_not_look_is_told_so(wrong: ClockedGuest) -> None:
     assert "journal" in journal["unavailable"]
 
 
+@FULL
 def test_every_hand_on_the_clock_in_a_boot() -> None:
     """An RTC of 2001: the kernel takes it, systemd goes on to its own build time, hwclock goes back to 2001."""
     wanted = "/etc/systemd/system/multi-user.target.wants/hwclock.service"

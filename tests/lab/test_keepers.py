@@ -14,7 +14,7 @@ import pytest
 
 from hostward.facts import keeper_state as why
 from tests.lab import debs
-from tests.lab.conftest import Boot
+from tests.lab.conftest import FULL, Boot
 from tests.lab.machine import Content, Done, Guest, Link
 
 HERE = Path(__file__).parent
@@ -173,6 +173,7 @@ def test_ntpsec_keeps_and_agrees_with_ntpq(guest: Guest) -> None:
     assert by["10.9.0.6"]["selection"] == why.UNREACHED
 
 
+@FULL
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
@@ -205,6 +206,7 @@ def test_timesyncd_keeps_and_agrees_with_timedatectl(guest: Guest) -> None:
     assert "NTPSynchronized=yes" in guest.must("timedatectl show")
 
 
+@FULL
 @pytest.mark.parametrize(
     ("servers", "reason"),
     [("10.9.0.6", why.UNREACHABLE), ("10.9.0.7", why.UNREACHABLE), ("no-such-host.invalid", why.UNRESOLVED)],
