@@ -52,7 +52,14 @@ class SearchOrder:
         return paths[ranks.index(best)], ranks.count(best) == 1
 
 
+#: A pattern that repeats a repetition, or repeats much, can keep a backtracking matcher busy for ever.
+_ENDLESS = re.compile(r"\)[*+?{]|(?:[*+?{].*){7}", re.S)
+
+
 def _matches(pattern: str, release: str) -> bool:
+    """Whether depmod's kernel pattern, unanchored, fits a release; one that could cost too much fits nothing."""
+    if len(pattern) > 200 or _ENDLESS.search(pattern):
+        return False
     try:
         return re.search(pattern, release) is not None
     except re.error:

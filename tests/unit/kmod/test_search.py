@@ -6,6 +6,7 @@ import itertools
 import random
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -141,3 +142,11 @@ def test_a_file_hides_those_of_its_name_in_later_directories() -> None:
     etc = [("b.conf", "/etc/b.conf"), ("a.conf", "/etc/a.conf")]
     lib = [("b.conf", "/lib/b.conf"), ("c.conf", "/lib/c.conf")]
     assert shadowed([etc, lib]) == [("a.conf", "/etc/a.conf"), ("b.conf", "/etc/b.conf"), ("c.conf", "/lib/c.conf")]
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(.*)*x", ".*" * 30 + "x", "((((a?)?)?)?){9}", "a" * 500])
+def test_a_pattern_that_would_never_end_fits_nothing(pattern: str) -> None:
+    order = parse_depmod_conf([f"override m {pattern} extra\n"])
+    begun = time.process_time()
+    order.choose("m", "a" * 64, ["extra/m.ko", "kernel/m.ko"])
+    assert time.process_time() - begun < 1
