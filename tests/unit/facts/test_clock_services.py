@@ -42,7 +42,8 @@ def findings(tree: Tree) -> dict[str, Finding]:
     """The first finding of each clock check that found something."""
     judge = engine(tree)
     results = [judge.run(check) for id, check in CHECKS.items() if id.startswith("clock.")]
-    assert all(result.outcome.value in ("passed", "findings") for result in results), results
+    # what only a running clock tells is not to be had of a tree, and said to be so
+    assert all(r.outcome.value in ("passed", "findings") or not r.applicable for r in results), results
     return {result.check: result.findings[0] for result in results if result.findings}
 
 
