@@ -12,7 +12,7 @@ from hostward.model import Finding, Reference
 F = TypeVar("F", bound=Callable[..., Iterable[Finding]])
 
 #: The files of checks, one per concern.
-CONCERNS = ("clock", "clock_truth", "modules", "initramfs")
+CONCERNS = ("clock", "clock_truth", "modules", "initramfs", "repairs")
 
 
 @dataclass(frozen=True)
