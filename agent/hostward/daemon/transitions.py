@@ -15,7 +15,7 @@ APPEARED, CHANGED, GONE, BLIND, SIGHTED = "appeared", "changed", "gone", "blind"
 
 #: A measured figure: what has a unit. One that differs from the last is no change of the finding.
 _FIGURE = re.compile(
-    r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?(?=\s?(?:ns|us|µs|ms|s|min|h|ppm|ppb|%|days?|hours?)\b)"
+    r"(?<![\w.+-])[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?(?=\s?(?:ns|us|µs|ms|s|min|h|ppm|ppb|%|days?|hours?)\b)"
 )
 
 
