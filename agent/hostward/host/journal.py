@@ -92,7 +92,10 @@ class Journal:
     def entry(self, number: int) -> Entry:
         """One repair.  Raises Missing, HostError."""
         name = f"{number}.log"
-        data = self._read(name, _LOG_MAX)
+        try:
+            data = self._read(name, _LOG_MAX)
+        except Missing:
+            raise Missing(f"repair {number}", "there is none of this number; `hostward log` lists them") from None
         records: list[dict[str, Any]] = []
         damage = ""
         lines = data.split(b"\n")

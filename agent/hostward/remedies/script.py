@@ -27,6 +27,7 @@ def script(remedies: Iterable[tuple[Remedy, Iterable[str]]], title: str) -> Iter
     yield "#!/bin/sh"
     yield from comment(title)
     yield "# Run as root.  It stops at the first command that fails; `hostward fix` would also keep what it changes."
+    yield "# shellcheck disable=SC2016  # what stands in single quotes is meant as it stands"
     yield "set -eu"
     for remedy, reasons in remedies:
         yield ""
