@@ -47,6 +47,8 @@ class Config:
     clock_guest_offset_s: float = 0.1
     #: The most that the RTC may differ from the system clock, in seconds.
     clock_rtc_offset_s: float = 2.0
+    #: Where the daemon writes its figures for node_exporter: a path, "auto" for where it looks by default, "" for none.
+    prometheus_textfile: str = "auto"
     #: How long a program that is asked for a fact may take, in seconds.
     program_timeout_s: float = 10.0
     #: Where each check or remedy id was named, for errors that only show once all ids are known.
@@ -124,6 +126,15 @@ def _clock_uses(file: Document, node: Any, into: dict[str, Any]) -> None:
     into["clock_uses"] = tuple(uses)
 
 
+def _textfile(file: Document, node: Any, into: dict[str, Any]) -> None:
+    path = file.scalar(node, "a text", "prometheus.textfile")
+    if path not in ("", "auto") and not (path.startswith("/") and path.endswith(".prom")):
+        raise ConfigError(
+            file.at(node), f'prometheus.textfile: {path} is neither auto, "" nor an absolute path that ends in .prom'
+        )
+    into["prometheus_textfile"] = path
+
+
 def _number(setting: str, what: str, low: float, high: float) -> Callable[[Document, Any, dict[str, Any]], None]:
     def read(file: Document, node: Any, into: dict[str, Any]) -> None:
         into[setting] = file.number(node, "a number", what, low, high)
@@ -144,6 +155,7 @@ _KEYS: dict[str, dict[str, Callable[[Document, Any, dict[str, Any]], None]]] = {
         "guest-offset-s": _number("clock_guest_offset_s", "clock.guest-offset-s", 0.000_01, 3600),
         "rtc-offset-s": _number("clock_rtc_offset_s", "clock.rtc-offset-s", 0.01, 86400),
     },
+    "prometheus": {"textfile": _textfile},
     "report": {"evidence-lines": _evidence_lines},
     "limits": {"program-timeout-s": _program_timeout},
 }

@@ -77,6 +77,8 @@ def test_a_check_switched_off(tmp_path: Path) -> None:
         ("report:\n  evidence-lines: 0x10", r":2: .* in plain digits"),
         ("report:\n  evidence-lines:", r":2: report.evidence-lines has no value"),
         ("report: 3", r":1: report must be a mapping"),
+        ("prometheus: {textfile: x.prom}", r":1: prometheus.textfile: x.prom is neither auto"),
+        ("prometheus: {textfile: /x/y.txt}", r":1: prometheus.textfile: /x/y.txt is neither auto"),
         ("limits: {program-timeout-s: .nan}", r":1: .*program-timeout-s"),
         ("repair:\n  classes: modules.load-kvm", r":2: repair.classes must be a mapping"),
         ("repair:\n  classes:\n    a: 3", r":3: repair.classes.a must be a text"),
@@ -159,3 +161,8 @@ def test_the_shipped_known_issues_name_checks_that_exist() -> None:
 def test_errors_in_known_issues(text: str, error: str) -> None:
     with pytest.raises(ConfigError, match=error):
         parse_known_issues("x.yaml", text.encode())
+
+
+@pytest.mark.parametrize("value", ["auto", '""', "/srv/x.prom"])
+def test_where_the_textfile_goes(tmp_path: Path, value: str) -> None:
+    assert load(tmp_path, f"prometheus:\n  textfile: {value}\n").prometheus_textfile == value.strip('"')
