@@ -155,17 +155,14 @@ class State:
 
         return self._database.read(within, _ABSENT)
 
-    def transitions(self, glob: str = "*", since_at: float | None = None, limit: int = 100) -> list[Transition]:
-        """The latest transitions of the checks that a glob names, oldest first.  Raises Missing, HostError.
+    def transitions(self, glob: str = "*", limit: int = 100) -> list[Transition]:
+        """The latest transitions of the checks that a glob names, in the order of their happening.
 
-        `since_at` asks for those whose own wall clock time is no earlier; their order is that of their happening.
+        Raises Missing, HostError.
         """
 
         def within(database: sqlite3.Connection) -> list[Transition]:
-            where, values = "WHERE check_id GLOB ?", [glob]
-            if since_at is not None:
-                where, values = f"{where} AND at >= ?", [*values, since_at]  # type: ignore[list-item]
-            return _transitions(database, f"{where} ORDER BY id DESC LIMIT ?", (*values, limit))[::-1]
+            return _transitions(database, "WHERE check_id GLOB ? ORDER BY id DESC LIMIT ?", (glob, limit))[::-1]
 
         return self._database.read(within, _ABSENT)
 
