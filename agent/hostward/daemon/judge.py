@@ -181,6 +181,7 @@ class Judgement:
         kept = {"prometheus": {**picture.measures.get("prometheus", {}), **measures}, "units": units}
         self.memory.close_run(Run(self.clock(), duration_s, document), kept)
         self.memory.tell(self.writer, self.clock())
+        self.memory.close()
         return {
             "status": f"{summary}; judged in {duration_s:.1f} s",
             "severity": severity,
