@@ -87,19 +87,20 @@ class Judgement:
         events = set(task["events"])
         selected = checks_for(events)
         results = engine.check(selected)
-        measures = _measures(engine)
+        measures, units = _measures(engine), _units(engine)  # before repairs: they make the engine forget
         mend = not task.get("no_repair") and not wrong and any(f.remedies for r in results for f in r.findings)
         if mend:
             # What is found is told before anything is done about it; what is no longer found, once repairs are over.
             self._merge(results, tentative=True)
             repaired, results = self._repair(engine, results)
             measures.update(_measures(engine))
+            units = _units(engine) or units
         else:
             repaired = []
         everything = [*known, *_TITLES] if len(selected) == len(known) else None
         self._merge([*results, _own(CONFIGURATION, wrong)], known=everything)
         picture = self._publish(settings, measures, started)
-        return self._close(task, engine, picture, measures, repaired, started, wrong)
+        return self._close(task, engine, picture, measures, units, repaired, started, wrong)
 
     def _merge(self, results: Iterable[Result], known: list[str] | None = None, tentative: bool = False) -> None:
         said = self.memory.merge(results, known, self.clock(), tentative)
@@ -156,6 +157,7 @@ class Judgement:
         engine: Engine,
         picture: Picture,
         measures: dict[str, Any],
+        units: list[str],
         repaired: list[Repaired],
         started: float,
         wrong: str,
@@ -166,7 +168,7 @@ class Judgement:
         if task.get("first"):
             self._start(picture, summary)
         duration_s = round(time.monotonic() - started, 3)
-        units = _units(engine) or picture.measures.get("units", [])
+        units = units or picture.measures.get("units", [])
         daemon = int(task.get("daemon") or os.getppid())
         document = {
             "reason": str(task.get("reason", ""))[:500],
