@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import argparse
 
 #: The commands, a file each, in the order that --help lists them.
-COMMANDS = ("check", "clock", "explain", "facts", "fix", "history", "log", "modules", "status", "undo")
+COMMANDS = ("check", "clock", "explain", "facts", "fix", "history", "log", "modules", "status", "undo", "watch")
 
 COULD_NOT_TELL = 3
 
