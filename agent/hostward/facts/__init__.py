@@ -18,6 +18,7 @@ HOMES = {
     "ClockSource": "clock_kernel",
     "CpuVirtualization": "cpu",
     "EarlyBoot": "early_boot",
+    "Guests": "guests",
     "InitSystem": "init_system",
     "InitramfsFiles": "initramfs_files",
     "InitramfsModules": "initramfs",
