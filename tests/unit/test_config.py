@@ -9,7 +9,8 @@ import pytest
 
 from hostward import config
 from hostward.config import Config, SwitchedOff
-from hostward.facts.known_issues import KnownIssues, known_issues, parse_known_issues
+from hostward.facts.known_issue_file import parse_known_issues
+from hostward.facts.known_issues import KnownIssues, known_issues
 from hostward.yamldoc import ConfigError
 
 SHIPPED = Path(__file__).parents[2] / "config"

@@ -11,6 +11,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: The file that observes each fact, so that a run loads only the files of the facts it asks for.
 HOMES = {
     "AdjtimeFile": "clock_kernel",
+    "ApplicableIssues": "issue_scope",
     "Boot": "boot",
     "ClockDrift": "clock_drift",
     "ClockServices": "clock_services",
@@ -22,6 +23,8 @@ HOMES = {
     "InitSystem": "init_system",
     "InitramfsFiles": "initramfs_files",
     "InitramfsModules": "initramfs",
+    "IssueMatches": "issue_matches",
+    "IssuePackages": "issue_packages",
     "Judges": "verdicts",
     "KeeperConfigs": "keeper_config",
     "KeeperStates": "keepers",
@@ -29,6 +32,7 @@ HOMES = {
     "KernelProfiles": "kernel_profiles",
     "Kernels": "kernels",
     "KnownIssues": "known_issues",
+    "Ksm": "ksm",
     "KvmDevice": "kvm_device",
     "KvmModules": "kvm_modules",
     "LoadedFiles": "module_files",
@@ -42,6 +46,7 @@ HOMES = {
     "OperatingSystem": "operating_system",
     "Packages": "packages",
     "PtpReading": "clock_kernel",
+    "PxeRoms": "pxe_roms",
     "RtcMode": "clock_services",
     "RtcReading": "clock_kernel",
     "RunningKernel": "kernels",
