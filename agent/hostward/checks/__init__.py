@@ -12,7 +12,10 @@ from hostward.model import Finding, Reference
 F = TypeVar("F", bound=Callable[..., Iterable[Finding]])
 
 #: The files of checks, one per concern.
-CONCERNS = ("clock", "clock_truth", "modules", "initramfs")
+CONCERNS = (
+    *("clock", "clock_truth", "modules", "initramfs"),
+    *("guests", "guest_features", "guest_migration", "guest_clones", "known_issues"),
+)
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,12 @@ class Guests:
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @property
+    def unread(self) -> str:
+        """What could not be read, in a line; "" when everything was."""
+        more = f" and {len(self.problems) - 3} more" if len(self.problems) > 3 else ""
+        return "; ".join(self.problems[:3]) + more
+
     def get(self, name: str) -> Guest | None:
         """The first guest of that name."""
         return next((guest for guest in self.guests if guest.name == name), None)

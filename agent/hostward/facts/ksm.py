@@ -1,4 +1,4 @@
-"""Kernel samepage merging: whether it runs, what it saves, and whether anything tells (mm/ksm.c, admin-guide/mm/ksm)."""
+"""Kernel samepage merging: whether it runs, what it saves, whether anything tells (mm/ksm.c, admin-guide/mm/ksm)."""
 
 from __future__ import annotations
 
