@@ -1,0 +1,33 @@
+"""The checks of guests against the corpus of definitions: what each must find, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.hosts.domains import CASES, Case, found_by, rhel56
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    root = tmp_path_factory.mktemp("rhel56")
+    rhel56(root, {case.name: case.xml() for case in CASES})
+    return found_by(root)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_definition_has_its_findings_and_no_others(case: Case, found: dict[str, set[str]]) -> None:
+    assert found.get(case.name, set()) == set(case.expect)
+
+
+def test_the_corpus_is_what_it_says_it_is(found: dict[str, set[str]]) -> None:
+    assert len(CASES) >= 100
+    assert len({case.name for case in CASES}) == len(CASES)
+    assert set(found) == {case.name for case in CASES if case.expect}, "a finding about no guest of the corpus"
+
+
+def test_one_definition_alone_finds_the_same(tmp_path: Path) -> None:
+    (case,) = (case for case in CASES if case.name == "everything-old")
+    rhel56(tmp_path, {case.name: case.xml()})
+    assert found_by(tmp_path) == {case.name: set(case.expect)}
