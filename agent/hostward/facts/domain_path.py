@@ -5,6 +5,7 @@
     devices/disk[@device='lun'][source]          more conditions: an attribute, a child, a child's text, a position
     metadata/libosinfo:libosinfo/libosinfo:os    the prefixes qemu, libosinfo, lxc and xen
     devices/disk/driver/@type                    at the end, the attribute itself
+    .[@type='qemu']                              <domain> itself
 
 A condition is [@name], [@name='value'], [child], [child='text'], [.='text'] or [number]; `*` is any element, `..` the
 one above. That is what xml.etree understands in Python 3.9 and later, so nothing is evaluated that was not checked.
@@ -24,7 +25,7 @@ _NAME = r"(?:[A-Za-z_]\w*:)?[A-Za-z_][\w.-]*"
 _TEXT = r"(?:'[^'\]\[]*'|\"[^\"\]\[]*\")"
 _CONDITION = rf"\[(?:@{_NAME}(?:={_TEXT})?|{_NAME}(?:={_TEXT})?|\.={_TEXT}|[1-9]\d{{0,3}})\]"
 _STEP = rf"(?:\.\.|\*(?:{_CONDITION})*|{_NAME}(?:{_CONDITION})*)"
-_PATH = re.compile(rf"(?:\.//?)?{_STEP}(?://?{_STEP})*(?:/@{_NAME})?")
+_PATH = re.compile(rf"(?:\.(?:{_CONDITION})+|(?:\.//?)?{_STEP}(?://?{_STEP})*)(?:/@{_NAME})?")
 
 
 def wrong_with(path: str) -> str:

@@ -145,7 +145,7 @@ def _in_definition(
             continue
         if match.os and not domain.os_id.startswith(match.os):
             continue
-        if not escaped and not all(word.encode() in text for path in match.has for word in domain_path.literals(path)):
+        if not escaped and not _can(text, match):
             continue
         if root is None:
             try:
@@ -161,6 +161,16 @@ def _in_definition(
             yield issue.id, evidence
 
 
+def _can(text: bytes, match: DomainMatch) -> bool:
+    """Whether the words of its paths stand in a definition at all, which most do not in most."""
+
+    def there(path: str) -> bool:
+        return all(word.encode() in text for word in domain_path.literals(path))
+
+    needed = (*match.has, *(path for path, _ in match.above), *(path for path, _ in match.count_above))
+    return all(map(there, needed)) and (not match.has_any or any(map(there, match.has_any)))
+
+
 def _meets(root: object, match: DomainMatch, domain: Domain) -> list[str] | None:
     """What shows that a definition has all that is asked for, None when it has not."""
     from xml.etree.ElementTree import Element
@@ -169,6 +179,11 @@ def _meets(root: object, match: DomainMatch, domain: Domain) -> list[str] | None
     evidence = [f"libosinfo: {domain.os_id}"] if match.os else []
     for path in match.has:
         elements = domain_path.find(root, path)
+        if not elements:
+            return None
+        evidence += [domain_path.shown(element) for element in elements[:_SHOWN]]
+    if match.has_any:
+        elements = [element for path in match.has_any for element in domain_path.find(root, path)]
         if not elements:
             return None
         evidence += [domain_path.shown(element) for element in elements[:_SHOWN]]

@@ -27,9 +27,9 @@ _APPLIES = ("distribution", "release", "package", "version", "kernel", "architec
 _UNIT_STATES = ("active", "inactive", "enabled", "disabled", "masked")
 
 
-def parse_known_issues(path: str, data: bytes) -> list[KnownIssue]:
+def parse_known_issues(path: str, data: bytes, ours: bool = False) -> list[KnownIssue]:
     """The entries of one file.  Raises ConfigError naming file, line and the nearest right key."""
-    return _Reader(Document(path, data)).entries()
+    return _Reader(Document(path, data, ours)).entries()
 
 
 class _Reader:
@@ -145,17 +145,18 @@ class _Reader:
         file = self.file
         if not isinstance(node, file.yaml.MappingNode):
             return DomainMatch(has=self.paths(node, "match.domain"))
-        keys = ("has", "lacks", "above", "count-above", "os", "which")
+        keys = ("has", "has-any", "lacks", "above", "count-above", "os", "which")
         given = dict(file.known(node, "match.domain", keys))
-        if not set(given) & {"has", "above", "count-above", "os"}:
+        if not set(given) & {"has", "has-any", "above", "count-above", "os"}:
             raise ConfigError(
-                file.at(node), "match.domain needs has, above, count-above or os, or it is true of every one"
+                file.at(node), "match.domain needs has, has-any, above, count-above or os, or it is true of every one"
             )
         which = (
             self.word(given["which"], "match.domain.which", ("stored", "live", "any")) if "which" in given else "any"
         )
         return DomainMatch(
             has=self.paths(given["has"], "match.domain.has") if "has" in given else (),
+            has_any=self.paths(given["has-any"], "match.domain.has-any") if "has-any" in given else (),
             lacks=self.paths(given["lacks"], "match.domain.lacks") if "lacks" in given else (),
             above=tuple(self.numbers(given["above"], "match.domain.above")) if "above" in given else (),
             count_above=tuple((p, int(n)) for p, n in self.numbers(given["count-above"], "match.domain.count-above"))

@@ -16,13 +16,15 @@ SITE = "/etc/hostward/known-issues.d"
 class DomainMatch:
     """What of a guest's definition an issue is about. Every part that is given must hold.
 
-    `has` and `lacks` are path expressions from <domain> down (see docs/known-issues.md) of which all match, or none;
+    `has`, `has_any` and `lacks` are path expressions from <domain> down (see docs/known-issues.md): all of them match,
+    at least one, none;
     `above` are (path, number) of a number in the text or attribute that is greater; `count_above` (path, number) of
     more elements than that. `os` are prefixes of libosinfo's identifier of the guest's system, one of which it has.
     `which` is stored, live or any of the two definitions.
     """
 
     has: tuple[str, ...] = ()
+    has_any: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
     above: tuple[tuple[str, float], ...] = ()
     count_above: tuple[tuple[str, int], ...] = ()
@@ -128,7 +130,7 @@ def known_issues() -> KnownIssues:
                 continue
             path = f"{directory}/{name}"
             try:
-                for entry in parse_known_issues(path, here.read(path)):
+                for entry in parse_known_issues(path, here.read(path), ours=directory != SITE):
                     if entry.id in entries:
                         raise ConfigError(entry.source, f"{entry.id} stands in {entries[entry.id].source} too")
                     entries[entry.id] = entry
