@@ -80,6 +80,7 @@ def test_what_libvirt_makes_of_the_corpus_is_judged_alike(room: Room, tmp_path: 
     assert [without_source(asked[name]) for name in names] == [without_source(read[name]) for name in names]
 
 
+@pytest.mark.proves("rhel-5.6.kvm.rtl8139")
 def test_the_default_card_of_a_q35_guest_is_an_rtl8139_today(room: Room) -> None:
     assert room.define(tiny("q", "<interface type='user'/>").replace("'pc'", "'q35'")) == ""
     (nic,) = guests(room)["q"]["stored"]["nics"]
@@ -87,6 +88,7 @@ def test_the_default_card_of_a_q35_guest_is_an_rtl8139_today(room: Room) -> None
     assert findings(room, "guests.emulated-nic") == [("warning", "q")]
 
 
+@pytest.mark.proves("rhel-5.6.kvm.hot-plug-and-migration")
 def test_a_guest_that_runs(room: Room) -> None:
     """Started, plugged into, and read from libvirt, from its status document, and from its process alone."""
     assert room.define(tiny("runs", "<interface type='user'><model type='virtio'/></interface>")) == ""

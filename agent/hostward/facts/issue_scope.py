@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hostward.facts import fact
+from hostward.facts.boot import Boot
 from hostward.facts.cpu import CpuVirtualization
 from hostward.facts.issue_packages import IssuePackages
 from hostward.facts.kernels import Kernels, RunningKernel
@@ -51,13 +52,14 @@ def applicable_issues(
     kernels: Kernels | Unavailable,
     cpu: CpuVirtualization | Unavailable,
     packages: IssuePackages | Unavailable,
+    boot: Boot | Unavailable,
 ) -> ApplicableIssues:
     releases: list[str] | None = None
     if not isinstance(running, Unavailable):
         releases = [running.release]
     elif not isinstance(kernels, Unavailable):
         releases = [kernel.release for kernel in kernels.installed]
-    scope = _Scope(system, releases, cpu, packages)
+    scope = _Scope(system, releases, cpu, packages, boot)
     return ApplicableIssues(tuple(ScopedIssue(issue, *scope.judge(issue)) for issue in issues.entries))
 
 
@@ -68,11 +70,13 @@ class _Scope:
         kernels: list[str] | None,
         cpu: CpuVirtualization | Unavailable,
         packages: IssuePackages | Unavailable,
+        boot: Boot | Unavailable,
     ) -> None:
         self.system = system
         self.kernels = kernels
         self.cpu = cpu
         self.packages = packages
+        self.boot = boot
 
     def judge(self, issue: KnownIssue) -> tuple[bool | None, str]:
         """One part that does not hold decides, whatever could not be told of the others."""
@@ -126,12 +130,14 @@ class _Scope:
         return True, ""
 
     def by_machine(self, issue: KnownIssue) -> tuple[bool | None, str]:
-        if not issue.architectures and issue.on != "guest":
-            return True, ""
-        if isinstance(self.cpu, Unavailable):
-            return None, self.cpu.reason
-        if issue.architectures and self.cpu.architecture not in issue.architectures:
-            return False, f"this machine is {self.cpu.architecture}"
-        if issue.on == "guest" and "hypervisor" not in self.cpu.flags:
-            return False, "this machine is no guest"
+        if issue.on == "guest":
+            if isinstance(self.boot, Unavailable):
+                return None, self.boot.reason
+            if not self.boot.hypervisor:
+                return False, "this machine is no guest"
+        if issue.architectures:
+            if isinstance(self.cpu, Unavailable):
+                return None, self.cpu.reason
+            if self.cpu.architecture not in issue.architectures:
+                return False, f"this machine is {self.cpu.architecture}"
         return True, ""

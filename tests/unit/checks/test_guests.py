@@ -16,6 +16,14 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     return found_by(root)
 
 
+@pytest.mark.proves(
+    "rhel-5.6.kvm.rtl8139",
+    "rhel-5.6.kvm.windows-mute",
+    "rhel-5.6.kvm.qcow2-preview",
+    "rhel-5.6.kvm.ac97-windows7",
+    "rhel-5.6.kvm.etherboot",
+    "rhel-5.6.kvm.disabled-features",
+)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_definition_has_its_findings_and_no_others(case: Case, found: dict[str, set[str]]) -> None:
     assert found.get(case.name, set()) == set(case.expect)

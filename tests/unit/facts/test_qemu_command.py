@@ -94,6 +94,7 @@ LINES = [
 ]
 
 
+@pytest.mark.proves("rhel-5.6.kvm.rtl8139", "rhel-5.6.kvm.disabled-features")
 @pytest.mark.parametrize(("line", "features", "slow"), LINES, ids=[line for line, _, _ in LINES])
 def test_what_a_command_line_uses(line: str, features: set[str], slow: bool) -> None:
     command = parse_command(["/usr/libexec/qemu-kvm", *shlex.split(line)])

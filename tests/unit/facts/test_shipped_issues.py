@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hostward.facts.boot import Boot
 from hostward.facts.cpu import CpuVirtualization
 from hostward.facts.guests import guests
 from hostward.facts.issue_matches import issue_matches
@@ -23,6 +24,7 @@ from tests.hosts.domains import Case
 from tests.hosts.tree import Tree
 
 ISSUES = known_issues()
+BOOT = Boot((), "", "", "", "", "systemd", True)
 MATCHED = [issue for issue in ISSUES.entries if issue.match is not None]
 
 _VNC = "<graphics type='vnc' port='-1'/>"
@@ -156,7 +158,7 @@ def xml(case: Case) -> str:
 
 def release_of(issue: KnownIssue) -> str:
     """The oldest release that its condition admits."""
-    return re.findall(r">= ([\d.]+)", issue.releases)[0]
+    return str(re.findall(r">= ([\d.]+)", issue.releases)[0])
 
 
 def bounds(issue: KnownIssue) -> tuple[str, str]:
@@ -168,11 +170,13 @@ def bounds(issue: KnownIssue) -> tuple[str, str]:
 
 def scope(issue: KnownIssue, release: str = "", version: str = "", fixed: tuple[str, ...] = ()) -> ApplicableIssues:
     system = OperatingSystem("rhel", release or release_of(issue), "Red Hat Enterprise Linux")
-    versions = {issue.package: (version or bounds(issue)[0],)} if issue.versions else {}
+    versions: dict[str, tuple[str, ...]] = {}
+    if issue.versions:
+        versions[issue.package] = (version or bounds(issue)[0],)
     packages = IssuePackages(versions, {issue.package: frozenset(fixed)})
     machine = issue.architectures[0] if issue.architectures else "x86_64"
     cpu = CpuVirtualization(machine, "", "", True, "", "", frozenset())
-    return applicable_issues(ISSUES, system, RunningKernel("5.14.0", "", ""), Kernels(()), cpu, packages)
+    return applicable_issues(ISSUES, system, RunningKernel("5.14.0", "", ""), Kernels(()), cpu, packages, BOOT)
 
 
 def met(tree: Tree, scoped: ApplicableIssues) -> set[str]:
@@ -220,7 +224,7 @@ def test_a_plain_guest_meets_none(release: str, tmp_path: Path) -> None:
     tree = Tree(tmp_path)
     tree.file("/etc/libvirt/qemu/plain.xml", xml(PLAIN))
     every = replace(ISSUES.entries[0], id="x")
-    versions = {issue.package: (bounds(issue)[0],) for issue in MATCHED if issue.versions}
+    versions: dict[str, tuple[str, ...]] = {i.package: (bounds(i)[0],) for i in MATCHED if i.versions}
     system = OperatingSystem("rhel", release, "Red Hat Enterprise Linux")
     cpu = CpuVirtualization("x86_64", "", "", True, "", "", frozenset())
     scoped = applicable_issues(
@@ -230,6 +234,7 @@ def test_a_plain_guest_meets_none(release: str, tmp_path: Path) -> None:
         Kernels(()),
         cpu,
         IssuePackages(versions),
+        BOOT,
     )
     assert met(tree, scoped) == set()
 
