@@ -42,7 +42,7 @@ def main(arguments: argparse.Namespace) -> int:
     engine = engine_of(arguments)
     scope = engine.fact("ApplicableIssues")
     if isinstance(scope, Unavailable):
-        raise scope
+        raise LookupError(scope.reason)
     assert isinstance(scope, ApplicableIssues)
     entries = _chosen(scope.entries, arguments)
     states: dict[str, tuple[str, str]] = {}
