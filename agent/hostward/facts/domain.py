@@ -325,15 +325,20 @@ def _device(element: Element) -> Device:
     if not bus and target is not None and kind in ("serial", "channel", "console", "parallel"):
         bus = (target.get("type") or "").replace("-serial", "")  # usb-serial, pci-serial, isa-serial since libvirt 4.0
     type_ = element.get("type", "")
-    identity = f"{kind} {_content(element)}"
     if kind == "controller":
         name = element.get("index", "")
         identity = f"controller {type_} {name}"
     elif kind == "channel" and name:
         identity = f"channel {name}"
+    elif kind in _FIXED:
+        identity = f"{kind} {type_} {model}"
+    else:
+        identity = f"{kind} {_content(element)}"
     return Device(kind, type_, model, bus, name, identity, _attribute(element, "alias", "name"))
 
 
+#: Devices that no running guest gets or loses, so that how they are written does not matter.
+_FIXED = {"video", "graphics", "memballoon", "audio", "panic", "tpm", "iommu", "console", "emulator"}
 #: What libvirt adds to a device of a running guest, or may write in one definition and leave out of the other.
 _LIVE_ONLY = {"alias", "address", "boot", "seclabel", "backingStore", "stats", "link"}
 _LIVE_ATTRIBUTES = {"tlsFromConfig", "startupPolicy", "index", "autoport", "portid"}

@@ -13,6 +13,7 @@ one above. That is what xml.etree understands in Python 3.9 and later, so nothin
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING
 
@@ -59,11 +60,12 @@ def text_of(element: Element, path: str) -> str:
     return (element.get(attribute, "") if attribute else element.text or "").strip()
 
 
-def literals(path: str) -> list[str]:
-    """The names and texts that a document must contain for an expression to match in it."""
+@functools.lru_cache(maxsize=4096)
+def literals(path: str) -> tuple[bytes, ...]:
+    """The names and texts that a document in UTF-8 must contain for an expression to match in it, the rarest first."""
     words = re.findall(r"'([^']*)'|\"([^\"]*)\"", path)
     names = re.findall(r"[A-Za-z_][\w.-]*", re.sub(_TEXT, "", re.sub(r"\w+:", "", path)))
-    return [a or b for a, b in words if a or b] + names
+    return tuple(word.encode() for word in [*(a or b for a, b in words if a or b), *reversed(names)])
 
 
 def shown(element: Element) -> str:

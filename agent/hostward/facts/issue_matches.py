@@ -165,7 +165,7 @@ def _can(text: bytes, match: DomainMatch) -> bool:
     """Whether the words of its paths stand in a definition at all, which most do not in most."""
 
     def there(path: str) -> bool:
-        return all(word.encode() in text for word in domain_path.literals(path))
+        return all(word in text for word in domain_path.literals(path))
 
     needed = (*match.has, *(path for path, _ in match.above), *(path for path, _ in match.count_above))
     return all(map(there, needed)) and (not match.has_any or any(map(there, match.has_any)))
