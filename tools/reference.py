@@ -36,11 +36,11 @@ def lines() -> Iterator[str]:
     yield ""
     yield "## Remedies"
     yield ""
-    yield "| remedy | what it does | chosen by |"
-    yield "| --- | --- | --- |"
+    yield "| remedy | what it does | who agrees | chosen by |"
+    yield "| --- | --- | --- | --- |"
     for remedy in remedies.load_all().values():
         how = f"`fix --choose {remedy.choice}`" if remedy.choice else "`fix`, the default"
-        yield f"| `{remedy.id}` | {remedy.title} | {how} |"
+        yield f"| `{remedy.id}` | {remedy.title} | {remedy.kind.value} | {how} |"
 
 
 def text() -> str:

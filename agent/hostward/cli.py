@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     import argparse
 
 #: The commands, a file each, in the order that --help lists them.
-COMMANDS = ("check", "clock", "explain", "facts", "fix", "known-issues", "modules")
+COMMANDS = (
+    *("check", "clock", "explain", "facts", "fix", "history"),
+    *("known-issues", "log", "modules", "status", "undo"),
+)
 
 COULD_NOT_TELL = 3
 

@@ -8,6 +8,7 @@ from datetime import date
 from typing import Any
 
 from hostward.host import Host, Missing
+from hostward.model import RepairClass
 from hostward.yamldoc import ConfigError, Document, nearest
 
 PATH = "/etc/hostward/hostward.yaml"
@@ -32,8 +33,10 @@ class Config:
 
     #: Checks switched off, by id.
     disabled_checks: dict[str, SwitchedOff] = field(default_factory=dict)
-    #: Ids of the remedies that may be applied with nobody watching.
-    unattended: tuple[str, ...] = ("modules.load-kvm",)
+    #: Who has to agree before a remedy is applied, by its id, where that is not the remedy's own default.
+    repair_classes: dict[str, RepairClass] = field(default_factory=dict)
+    #: How long `fix` waits for another hostward that is repairing, in seconds.
+    lock_wait_s: float = 30.0
     #: How many lines of evidence the text report shows under a finding.
     evidence_lines: int = 8
     #: What depends on the clock here, by the names that checks/clock_truth.py gives limits for.
@@ -44,20 +47,30 @@ class Config:
     clock_guest_offset_s: float = 0.1
     #: The most that the RTC may differ from the system clock, in seconds.
     clock_rtc_offset_s: float = 2.0
+    #: Where the daemon writes its figures for node_exporter: a path, "auto" for where it looks by default, "" for none.
+    prometheus_textfile: str = "auto"
     #: How long a program that is asked for a fact may take, in seconds.
     program_timeout_s: float = 10.0
     #: Where each check or remedy id was named, for errors that only show once all ids are known.
     where: dict[str, str] = field(default_factory=dict)
 
-    def verify_ids(self, checks: Iterable[str], remedies: Iterable[str]) -> None:
-        """Raises ConfigError for an id in the configuration that no check or remedy has."""
+    def verify_ids(self, checks: Iterable[str], remedies: dict[str, RepairClass]) -> None:
+        """Raises ConfigError for an id in the configuration that no check or remedy has, and for a remedy made freer
+        than it may be (`remedies`: the freest class of each)."""
         for kind, named, known in (
-            ("check", self.disabled_checks, list(checks)),
-            ("remedy", self.unattended, list(remedies)),
+            ("check", list(self.disabled_checks), list(checks)),
+            ("remedy", list(self.repair_classes), list(remedies)),
         ):
             for name in named:
                 if name not in known:
                     raise ConfigError(self.where.get(name, PATH), f"no {kind} is called {name}{nearest(name, known)}")
+        order = list(RepairClass)
+        for name, wanted in self.repair_classes.items():
+            if order.index(wanted) < order.index(remedies[name]):
+                raise ConfigError(
+                    self.where.get(name, PATH),
+                    f"repair.classes.{name}: never {wanted.value} in hostward; the most is {remedies[name].value}",
+                )
 
 
 def _disabled(file: Document, node: Any, into: dict[str, Any]) -> None:
@@ -83,12 +96,16 @@ def _disabled(file: Document, node: Any, into: dict[str, Any]) -> None:
         into["where"][id] = file.at(key)
 
 
-def _unattended(file: Document, node: Any, into: dict[str, Any]) -> None:
-    ids = []
-    for item in file.sequence(node, "repair.unattended"):
-        ids.append(file.scalar(item, "a text", "an entry of repair.unattended"))
-        into["where"][ids[-1]] = file.at(item)
-    into["unattended"] = tuple(ids)
+def _classes(file: Document, node: Any, into: dict[str, Any]) -> None:
+    words = {kind.value: kind for kind in RepairClass}
+    for id, key, value in file.mapping(node, "repair.classes"):
+        word = file.scalar(value, "a text", f"repair.classes.{id}")
+        if word not in words:
+            raise ConfigError(
+                file.at(value), f"repair.classes.{id}: {word} is none of {', '.join(words)}{nearest(word, words)}"
+            )
+        into.setdefault("repair_classes", {})[id] = words[word]
+        into["where"][id] = file.at(key)
 
 
 def _evidence_lines(file: Document, node: Any, into: dict[str, Any]) -> None:
@@ -109,6 +126,15 @@ def _clock_uses(file: Document, node: Any, into: dict[str, Any]) -> None:
     into["clock_uses"] = tuple(uses)
 
 
+def _textfile(file: Document, node: Any, into: dict[str, Any]) -> None:
+    path = file.scalar(node, "a text", "prometheus.textfile")
+    if path not in ("", "auto") and not (path.startswith("/") and path.endswith(".prom")):
+        raise ConfigError(
+            file.at(node), f'prometheus.textfile: {path} is neither auto, "" nor an absolute path that ends in .prom'
+        )
+    into["prometheus_textfile"] = path
+
+
 def _number(setting: str, what: str, low: float, high: float) -> Callable[[Document, Any, dict[str, Any]], None]:
     def read(file: Document, node: Any, into: dict[str, Any]) -> None:
         into[setting] = file.number(node, "a number", what, low, high)
@@ -119,13 +145,17 @@ def _number(setting: str, what: str, low: float, high: float) -> Callable[[Docum
 #: section -> key -> what reads it.  The one list of keys there are.
 _KEYS: dict[str, dict[str, Callable[[Document, Any, dict[str, Any]], None]]] = {
     "checks": {"disabled": _disabled},
-    "repair": {"unattended": _unattended},
+    "repair": {
+        "classes": _classes,
+        "lock-wait-s": _number("lock_wait_s", "repair.lock-wait-s", 0, 3600),
+    },
     "clock": {
         "uses": _clock_uses,
         "drift-ppm": _number("clock_drift_ppm", "clock.drift-ppm", 0.1, 10_000),
         "guest-offset-s": _number("clock_guest_offset_s", "clock.guest-offset-s", 0.000_01, 3600),
         "rtc-offset-s": _number("clock_rtc_offset_s", "clock.rtc-offset-s", 0.01, 86400),
     },
+    "prometheus": {"textfile": _textfile},
     "report": {"evidence-lines": _evidence_lines},
     "limits": {"program-timeout-s": _program_timeout},
 }

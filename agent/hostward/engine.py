@@ -9,7 +9,7 @@ from typing import Any
 
 from hostward.checks import CHECKS, Check
 from hostward.config import Config
-from hostward.facts import observer_of
+from hostward.facts import WATCHES, observer_of
 from hostward.host import Host, HostError, NotLive
 from hostward.model import Finding, NotApplicable, Outcome, Remedy, Result, Severity, Unavailable
 from hostward.remedies import REMEDIES, NoRemedy
@@ -147,6 +147,30 @@ def exit_status(results: Iterable[Result]) -> int:
     if any(r.outcome is Outcome.FAILED or r.blind for r in results):
         return 3
     return 1 if worst is Severity.WARNING else 0
+
+
+def events_of(function: Callable[..., Any], seen: set[str] | None = None) -> set[str]:
+    """The kinds of events that may change what a check or an observer is given, by the facts it asks for and theirs."""
+    seen = set() if seen is None else seen
+    kinds: set[str] = set()
+    for _, name, _ in parameter_types(function):
+        if name in seen:
+            continue
+        seen.add(name)
+        kinds.update(WATCHES.get(name, ()))
+        observer = observer_of(name)
+        if observer is not None:
+            kinds |= events_of(observer, seen)
+    return kinds
+
+
+def checks_for(events: Iterable[str]) -> list[Check]:
+    """The checks whose facts these kinds of events may have changed; every check after "all" and "config", since the
+    configuration also says which checks are switched off."""
+    events = set(events)
+    if events & {"all", "config"}:
+        return list(CHECKS.values())
+    return [check for check in CHECKS.values() if events & events_of(check.function)]
 
 
 def select(patterns: Iterable[str]) -> list[Check]:

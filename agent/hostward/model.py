@@ -105,24 +105,45 @@ class Result:
         return max((f.severity for f in self.findings), default=None)
 
 
+class RepairClass(enum.Enum):
+    """Who has to agree before a remedy is applied; the order is from the freest to the most careful."""
+
+    UNATTENDED = "unattended"
+    ON_REQUEST = "on-request"
+    ADVICE = "advice-only"
+
+
 @dataclass(frozen=True)
 class RunProgram:
     """Run a program of the host with these arguments; no shell sees them.
 
     `any_status`: its exit status says nothing, as with scripts that rc.sysinit runs; the check that follows tells.
+    `undo` is what takes it back, () where nothing does.  `loads_modules`: it loads kernel modules, and those that
+    were not there before are unloaded to take it back.
     """
 
     argv: tuple[str, ...]
     timeout_s: float = 60.0
     any_status: bool = False
+    undo: tuple[str, ...] = ()
+    loads_modules: bool = False
 
 
 @dataclass(frozen=True)
 class UnitAction:
-    """Ask systemd to enable, disable, mask, unmask, start or stop a unit."""
+    """Ask systemd to enable, disable, mask, unmask, start, stop or restart a unit."""
 
     action: str
     unit: str
+
+
+@dataclass(frozen=True)
+class MakeLink:
+    """Make a symbolic link to `target`; refused when something else stands at `path`, but for a link with `replace`."""
+
+    path: str
+    target: str
+    replace: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,11 +154,28 @@ class RemoveLink:
 
 
 @dataclass(frozen=True)
-class MakeLink:
-    """Make a symbolic link to `target`; refused when something else stands at `path`."""
+class MakeDirectory:
+    """Make a directory (mode 0755); one that is there already is left as it is."""
 
     path: str
-    target: str
+
+
+@dataclass(frozen=True)
+class WriteFile:
+    """Give a file this content, at once or not at all; its owner and mode stay, `mode` is for one that is new."""
+
+    path: str
+    content: str
+    mode: int = 0o644
+
+
+@dataclass(frozen=True)
+class EditFile:
+    """Replace the line `old` by `new`; refused unless it stands there exactly once."""
+
+    path: str
+    old: str
+    new: str
 
 
 @dataclass(frozen=True)
@@ -148,17 +186,46 @@ class LoadModule:
     optional: bool = False
 
 
-Step = Union[RunProgram, UnitAction, RemoveLink, MakeLink, LoadModule]
+@dataclass(frozen=True)
+class UnloadModule:
+    """Unload a kernel module by name, with what only it needed, as `modprobe -r` does."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class RebuildModuleMap:
+    """Let depmod write modules.dep and its sisters of one kernel anew."""
+
+    release: str
+
+
+Step = Union[
+    RunProgram,
+    UnitAction,
+    MakeLink,
+    RemoveLink,
+    MakeDirectory,
+    WriteFile,
+    EditFile,
+    LoadModule,
+    UnloadModule,
+    RebuildModuleMap,
+]
 
 
 @dataclass(frozen=True)
 class Remedy:
-    """An ordered list of steps that would make a check pass, and why each way was chosen."""
+    """An ordered list of steps that would make a check pass, and why each way was chosen.
+
+    `notes` say what stays to be done, or is felt, after the steps.
+    """
 
     id: str
     title: str
     steps: tuple[Step, ...]
     why: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def as_json(value: Any) -> Any:
@@ -190,20 +257,26 @@ def as_json(value: Any) -> Any:
 
 __all__ = [
     "BZ",
+    "EditFile",
     "Finding",
     "Issue",
     "LoadModule",
+    "MakeDirectory",
     "MakeLink",
     "NotApplicable",
     "Outcome",
+    "RebuildModuleMap",
     "Reference",
     "Remedy",
     "RemoveLink",
+    "RepairClass",
     "Result",
     "RunProgram",
     "Severity",
     "Step",
     "Unavailable",
     "UnitAction",
+    "UnloadModule",
+    "WriteFile",
     "as_json",
 ]

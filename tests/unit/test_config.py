@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from hostward import config
+from hostward import checks, config, remedies
 from hostward.config import Config, SwitchedOff
 from hostward.facts.known_issue_file import parse_known_issues
 from hostward.facts.known_issues import KnownIssues, known_issues
+from hostward.model import RepairClass
 from hostward.yamldoc import ConfigError
 
 SHIPPED = Path(__file__).parents[2] / "config"
@@ -26,7 +27,10 @@ def test_the_shipped_file_says_the_defaults() -> None:
     from dataclasses import replace
 
     shipped = config.load(str(SHIPPED / "hostward.yaml"))
-    assert replace(shipped, where={}) == Config()
+    assert replace(shipped, where={}, repair_classes={}) == Config()
+    kinds = remedies.load_all()
+    assert shipped.repair_classes == {id: kind.kind for id, kind in kinds.items()}
+    shipped.verify_ids(checks.load_all(), {id: kind.at_most for id, kind in kinds.items()})
 
 
 def test_every_key_has_its_place_in_the_shipped_file() -> None:
@@ -74,9 +78,15 @@ def test_a_check_switched_off(tmp_path: Path) -> None:
         ("report:\n  evidence-lines: 0x10", r":2: .* in plain digits"),
         ("report:\n  evidence-lines:", r":2: report.evidence-lines has no value"),
         ("report: 3", r":1: report must be a mapping"),
+        ("prometheus: {textfile: x.prom}", r":1: prometheus.textfile: x.prom is neither auto"),
+        ("prometheus: {textfile: /x/y.txt}", r":1: prometheus.textfile: /x/y.txt is neither auto"),
         ("limits: {program-timeout-s: .nan}", r":1: .*program-timeout-s"),
-        ("repair:\n  unattended: modules.load-kvm", r":2: repair.unattended must be a list"),
-        ("repair:\n  unattended:\n  - 3", r":3: an entry of repair.unattended must be a text"),
+        ("repair:\n  classes: modules.load-kvm", r":2: repair.classes must be a mapping"),
+        ("repair:\n  classes:\n    a: 3", r":3: repair.classes.a must be a text"),
+        (
+            "repair:\n  classes:\n    modules.load-kvm: unatended",
+            r":3: .* unatended is none of unattended, on-request, advice-only; did you mean unattended\?",
+        ),
         ("checks:\n  disabled:\n    a.b: {reason: x}", r":3: checks.disabled.a.b needs until"),
         ("checks:\n  disabled:\n    a.b: {until: 2027-01-31}", r":3: checks.disabled.a.b needs reason"),
         ("checks:\n  disabled:\n    a.b: {reason: '', until: 2027-01-31}", r":3: .*reason is empty"),
@@ -105,7 +115,19 @@ def test_an_id_that_nothing_has_is_an_error_with_its_line(tmp_path: Path) -> Non
     with pytest.raises(
         ConfigError, match=r":3: no check is called clock.rtc-locl; did you mean clock.rtc-local-time\?"
     ):
-        loaded.verify_ids(["clock.rtc-local-time", "modules.kernel-floor"], ["modules.load-kvm"])
+        loaded.verify_ids(
+            ["clock.rtc-local-time", "modules.kernel-floor"], {"modules.load-kvm": RepairClass.UNATTENDED}
+        )
+
+
+def test_a_remedy_is_made_more_careful_and_never_freer_than_it_may_be(tmp_path: Path) -> None:
+    at_most = {"modules.load-kvm": RepairClass.UNATTENDED, "boot.reboot": RepairClass.ADVICE}
+    careful = load(tmp_path, "repair:\n  classes: {modules.load-kvm: advice-only}\n")
+    careful.verify_ids([], at_most)
+    assert careful.repair_classes == {"modules.load-kvm": RepairClass.ADVICE}
+    free = load(tmp_path, "repair:\n  classes:\n    boot.reboot: unattended\n")
+    with pytest.raises(ConfigError, match=r":3: repair.classes.boot.reboot: .* the most is advice-only"):
+        free.verify_ids([], at_most)
 
 
 def test_the_shipped_known_issues_name_checks_that_exist() -> None:
@@ -140,3 +162,8 @@ def test_the_shipped_known_issues_name_checks_that_exist() -> None:
 def test_errors_in_known_issues(text: str, error: str) -> None:
     with pytest.raises(ConfigError, match=error):
         parse_known_issues("x.yaml", text.encode())
+
+
+@pytest.mark.parametrize("value", ["auto", '""', "/srv/x.prom"])
+def test_where_the_textfile_goes(tmp_path: Path, value: str) -> None:
+    assert load(tmp_path, f"prometheus:\n  textfile: {value}\n").prometheus_textfile == value.strip('"')

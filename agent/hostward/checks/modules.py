@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hostward.facts.kvm_modules import KvmModules
     from hostward.facts.loaded import LoadedModules
     from hostward.facts.module_files import LoadedFiles, UnsignedModules
+    from hostward.facts.module_maps import ModuleMaps
     from hostward.facts.module_trees import ModuleTrees, TreeModule
     from hostward.facts.next_modules import NextModules
     from hostward.facts.packages import Packages
@@ -69,6 +70,7 @@ def kernel_floor(
                     evidence=tuple(m.path + (f" -> {m.link}" if m.link else "") for m in mine),
                     advice=issue.advice,
                     references=issue.references,
+                    remedies=("modules.relink",),
                 )
 
 
@@ -96,10 +98,30 @@ def weak_updates_dangling(trees: ModuleTrees, kernels: Kernels) -> Iterator[Find
             advice=f"Remove the links that dangle and run `depmod {tree.release}`."
             if there
             else f"Remove the links; nothing boots kernel {tree.release} any more.",
+            remedies=("modules.remove-dangling", "modules.relink"),
         )
     problems = [problem for tree in trees.trees for problem in tree.problems]
     if problems:
         raise Unavailable("; ".join(problems))
+
+
+@check("modules.map-stale", title="modules.dep lists the modules that lie outside the kernel's own tree")
+def map_stale(maps: ModuleMaps) -> Iterator[Finding]:
+    """modprobe finds modules by modules.dep, which depmod writes. A module that was put into extra, updates or
+    weak-updates without depmod is not found, or a file of the same name that it should replace is still taken; one
+    that was removed makes modprobe fail for what needs it. What depmod would list is judged by its own search order.
+    """
+    for one in maps.stale:
+        lines = [f"{path} is not there any more" for path in one.gone]
+        lines += [f"{path} is not listed" for path in one.unlisted]
+        yield Finding(
+            Severity.ERROR if one.gone else Severity.WARNING,
+            f"modules.dep of kernel {one.release} is out of date: {len(lines)} of the modules outside kernel/ differ",
+            subject=one.release,
+            evidence=tuple(lines),
+            advice=f"Run `depmod {one.release}`.",
+            remedies=("modules.rebuild-map",),
+        )
 
 
 @check(
@@ -124,6 +146,7 @@ def weak_updates_symbols(verdicts: ModuleVerdicts, running: RunningKernel | Unav
             subject=f"{judged.path} on {judged.release}",
             evidence=tuple(_evidence(judged)),
             advice=_advice(judged),
+            remedies=("modules.relink", "modules.rebuild", "modules.reinstall"),
         )
     unknown = [m for m in verdicts.modules if m.verdict.outcome == UNKNOWN and m.chosen is not False]
     for judged in unknown:
@@ -285,8 +308,32 @@ def next_boot(
             subject=following.release,
             evidence=(why,),
             advice=f"Install kernel {following.release} again, or make {running.release} the default.",
+            remedies=("boot.keep-running", "modules.reinstall"),
         )
         return
+    for name, failing in lacking(following, running, verdicts, trees, loaded, cpu):
+        yield Finding(
+            Severity.ERROR,
+            f"{name} is in use, and kernel {following.release}, which boots next, "
+            + (f"refuses it: {because(failing)}" if failing is not None else "has no such module"),
+            subject=f"{name} on {following.release}",
+            evidence=(*(_evidence(failing) if failing is not None else ()), why),
+            advice=f"Build or install {name} for kernel {following.release} before the reboot, "
+            f"or make {running.release} the default.",
+            remedies=("boot.keep-running", "modules.rebuild", "modules.reinstall"),
+        )
+
+
+def lacking(
+    following: NextModules,
+    running: RunningKernel,
+    verdicts: ModuleVerdicts,
+    trees: ModuleTrees,
+    loaded: LoadedModules,
+    cpu: CpuVirtualization,
+) -> Iterator[tuple[str, JudgedModule | None]]:
+    """The modules in use that another kernel has not (None) or refuses: those from outside the running kernel's own
+    tree, and KVM."""
     here = trees.get(running.release)
     wanted = {m.name for m in here.outside if m.name in loaded.modules} if here is not None else set()
     wanted |= {name for name in ("kvm", cpu.module) if name and loaded.present(name)}
@@ -297,15 +344,7 @@ def next_boot(
             continue
         if failing is None and name in following.names:
             continue
-        yield Finding(
-            Severity.ERROR,
-            f"{name} is in use, and kernel {following.release}, which boots next, "
-            + (f"refuses it: {because(failing)}" if failing is not None else "has no such module"),
-            subject=f"{name} on {following.release}",
-            evidence=(*(_evidence(failing) if failing is not None else ()), why),
-            advice=f"Build or install {name} for kernel {following.release} before the reboot, "
-            f"or make {running.release} the default.",
-        )
+        yield name, failing
 
 
 @check("modules.stale-on-disk", title="modules in use are the ones on disk")
@@ -323,6 +362,7 @@ def stale_on_disk(loaded: LoadedModules, files: LoadedFiles) -> Iterator[Finding
                 subject=name,
                 evidence=(f"loaded: srcversion {running}", f"{file.path}: srcversion {file.srcversion}"),
                 advice=f"Load it again when nothing uses it (modprobe -r {name}; modprobe {name}), or reboot.",
+                remedies=("boot.reboot",),
             )
 
 

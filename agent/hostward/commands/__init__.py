@@ -42,7 +42,7 @@ def engine_of(arguments: argparse.Namespace) -> Engine:
     settings = config.load(arguments.config)
     known = checks.load_all()
     if settings.where:
-        settings.verify_ids(known, remedies.load_all())
+        settings.verify_ids(known, {id: kind.at_most for id, kind in remedies.load_all().items()})
     return Engine(host_of(arguments, settings), settings)
 
 

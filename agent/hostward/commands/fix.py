@@ -11,8 +11,9 @@ from hostward.commands import common, engine_of, paint_of
 
 if TYPE_CHECKING:
     from hostward.engine import Engine
-    from hostward.model import Remedy, Result
+    from hostward.model import Result
     from hostward.remedies.executor import Applied
+    from hostward.repair import Plan, Planned, Repaired
 
 DONE, LEFT, REFUSED = 0, 1, 3
 
@@ -23,42 +24,51 @@ def add(subparsers: Any) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only show the steps")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument(
+        "--unattended",
+        action="store_true",
+        help="apply only what the configuration lets happen with nobody watching, and do not ask",
+    )
+    parser.add_argument(
         "--choose",
         metavar="WAY",
         action="append",
         default=[],
         help="another way than the default, e.g. disable-hwclock",
     )
-    common(parser, formats=("text",))
+    parser.add_argument("--only", metavar="REMEDY", action="append", default=[], help="no other remedy than this id")
+    common(parser, formats=("text", "sh", "json"))
     parser.set_defaults(main=main)
 
 
 def main(arguments: argparse.Namespace) -> int:
     from hostward import remedies
     from hostward.engine import select
-    from hostward.remedies.executor import apply
+    from hostward.repair import plans
     from hostward.report import text
 
     engine = engine_of(arguments)
-    known = remedies.load_all()
-    ways = {kind.choice for kind in known.values() if kind.choice}
-    for way in arguments.choose:
-        if way not in ways:
-            raise LookupError(f"--choose {way}: no remedy is called so; known: {', '.join(sorted(ways))}")
+    _known(arguments, remedies.load_all())
     selected = select(arguments.ids)
     before = engine.check(selected)
-    for line in text.lines(before, paint_of(arguments), engine.config.evidence_lines):
+    planned = plans(engine, before, arguments.choose, arguments.only)
+    if arguments.format != "text":
+        # A plan to be read or run by something else: nothing is applied.
+        return _hand_over(engine, planned, arguments.format)
+    paint = paint_of(arguments)
+    for line in text.lines(before, paint, engine.config.evidence_lines):
         print(line)
-    plans, left = _plans(engine, before, arguments.choose)
     print()
-    for line in left:
+    for line in planned.left:
         print(f"left to you: {text.safe(line)}")
-    if not plans:
+    _show(planned.advice, "For you to do, as hostward does not do this by itself:")
+    if arguments.unattended and not arguments.dry_run:
+        return _unattended(engine, before)
+    if not planned.to_apply:
         nothing = not any(result.findings for result in before)
-        if not left:
+        if not planned.left and not planned.advice:
             print("Nothing to repair." if nothing else "No remedy is known for what was found; see the advice above.")
         return _verdict(before, before)
-    _show(plans)
+    _show(planned.to_apply, "To be done:")
     if arguments.dry_run:
         print("\nDry run: nothing was changed.")
         return LEFT
@@ -66,47 +76,112 @@ def main(arguments: argparse.Namespace) -> int:
     if refusal:
         print(f"hostward: {refusal}", file=sys.stderr)
         return REFUSED
-    for plan in plans:
-        print(f"\n{plan.title}")
-        apply(engine.host, plan, _report)
+    status = _apply(engine, planned)
+    if status != DONE:
+        return status
     engine.forget()
     after = engine.check(selected)
     print("\nChecked again:")
-    for line in text.lines(after, paint_of(arguments), engine.config.evidence_lines):
+    for line in text.lines(after, paint, engine.config.evidence_lines):
         print(line)
     print(f"\n{text.summary(after)}")
     return _verdict(before, after)
 
 
-def _plans(engine: Engine, results: list[Result], choose: list[str]) -> tuple[list[Remedy], list[str]]:
-    """The remedies to apply, each once, and a line for each finding that none fits, with why."""
-    from hostward.remedies import REMEDIES, NoRemedy
+def _known(arguments: argparse.Namespace, known: dict[str, Any]) -> None:
+    """Raises LookupError for a way or remedy that there is not."""
+    from hostward.yamldoc import nearest
 
-    plans: dict[str, Remedy] = {}
-    left: list[str] = []
-    for result in results:
-        for finding in result.findings:
-            ways = [REMEDIES[id] for id in finding.remedies]
-            chosen = [kind for kind in ways if kind.choice in choose] or [kind for kind in ways if not kind.choice]
-            for kind in chosen[:1]:
-                try:
-                    plans.setdefault(kind.id, engine.plan(kind.id))
-                except NoRemedy as error:
-                    left.append(f"{result.check}: {error.reason}")
-    return list(plans.values()), list(dict.fromkeys(left))
+    ways = {kind.choice for kind in known.values() if kind.choice}
+    for way in arguments.choose:
+        if way not in ways:
+            raise LookupError(f"--choose {way}: no remedy is called so; known: {', '.join(sorted(ways))}")
+    for id in arguments.only:
+        if id not in known:
+            raise LookupError(f"--only {id}: no remedy is called so{nearest(id, known)}")
 
 
-def _show(plans: list[Remedy]) -> None:
+def _hand_over(engine: Engine, planned: Planned, form: str) -> int:
+    from hostward.report import plan
+
+    if form == "json":
+        from hostward.report.json import dump
+
+        print(dump(plan.document(engine.host, planned)))
+    else:
+        print("\n".join(plan.script(engine.host, planned)))
+    return LEFT if planned.plans or planned.left else DONE
+
+
+def _apply(engine: Engine, planned: Planned) -> int:
+    """Applies the plans in turn, under the lock; DONE when all were begun, whatever became of them."""
+    from hostward.host.lock import Held
+    from hostward.repair import apply, lock_of
+    from hostward.report.text import safe
+
+    def waiting(holder: str) -> None:
+        print(f"waiting for {safe(holder)}", file=sys.stderr)
+
+    try:
+        with lock_of(engine.host, "fix", engine.config.lock_wait_s, waiting):
+            for plan in planned.to_apply:
+                print(f"\n{plan.remedy.title}")
+                repaired = apply(engine, plan, "fix", _report)
+                _tell(repaired)
+                if repaired.outcome == "refused":
+                    return REFUSED
+    except Held as error:
+        print(f"hostward: {safe(str(error))}", file=sys.stderr)
+        return REFUSED
+    return DONE
+
+
+def _unattended(engine: Engine, before: list[Result]) -> int:
+    from hostward.repair import unattended
+
+    refusal = _refusal(engine, True)
+    if refusal:
+        print(f"hostward: {refusal}", file=sys.stderr)
+        return REFUSED
+    made = unattended(engine, before, "unattended", _report)
+    for repaired in made:
+        print(f"{repaired.plan.remedy.title}")
+        _tell(repaired)
+    if not made:
+        print("Nothing here may be repaired with nobody watching (repair.classes in the configuration).")
+    engine.forget()
+    from hostward.engine import select
+
+    return _verdict(before, engine.check(select([result.check for result in before])))
+
+
+def _tell(repaired: Repaired) -> None:
+    from hostward.report.text import safe
+
+    number = f"  repair {repaired.number}: " if repaired.number else "  "
+    words = {"helped": "it helped", "did-not-help": "it did not help", "undone": "it did not help"}
+    said = f": {repaired.said}" if repaired.said else ""
+    print(safe(f"{number}{words.get(repaired.outcome, repaired.outcome)}{said}"))
+    if repaired.outcome == "helped":
+        for note in repaired.plan.remedy.notes:
+            print(safe(f"  still to be done: {note}"))
+
+
+def _show(plans: tuple[Plan, ...], title: str) -> None:
     from hostward.remedies.executor import show
     from hostward.report.text import safe
 
-    print("To be done:")
+    if not plans:
+        return
+    print(title)
     for plan in plans:
-        print(f"  {plan.title}  [{plan.id}]")
-        if plan.why:
-            print(f"    because {safe(plan.why)}")
-        for step in plan.steps:
+        print(f"  {plan.remedy.title}  [{plan.remedy.id}]")
+        if plan.remedy.why:
+            print(f"    because {safe(plan.remedy.why)}")
+        for step in plan.remedy.steps:
             print(f"      {safe(show(step))}")
+        for note in plan.remedy.notes:
+            print(f"    then: {safe(note)}")
 
 
 def _refusal(engine: Engine, yes: bool) -> str:
@@ -130,7 +205,8 @@ def _report(applied: Applied) -> None:
     from hostward.remedies.executor import show
     from hostward.report.text import safe
 
-    print(f"  {'done  ' if applied.done else 'FAILED'} {safe(show(applied.step))}")
+    word = "FAILED" if not applied.done else "undone" if applied.back else "done  "
+    print(f"  {word} {safe(show(applied.step))}")
     for line in applied.said.splitlines()[:5]:
         print(f"         {safe(line)}")
 

@@ -13,6 +13,7 @@ HOMES = {
     "AdjtimeFile": "clock_kernel",
     "ApplicableIssues": "issue_scope",
     "Boot": "boot",
+    "BootDefault": "boot_default",
     "ClockDrift": "clock_drift",
     "ClockServices": "clock_services",
     "ClockSetAtBoot": "clock_boot",
@@ -39,6 +40,8 @@ HOMES = {
     "LoadedModules": "loaded",
     "ModprobeConfig": "modprobe",
     "Modprobes": "modprobe",
+    "ModulesOf": "next_modules",
+    "ModuleMaps": "module_maps",
     "ModuleTrees": "module_trees",
     "ModuleVerdicts": "verdicts",
     "NextKernel": "next_kernel",
@@ -47,12 +50,68 @@ HOMES = {
     "Packages": "packages",
     "PtpReading": "clock_kernel",
     "PxeRoms": "pxe_roms",
+    "Relinks": "relinks",
+    "Repairs": "repairs",
     "RtcMode": "clock_services",
     "RtcReading": "clock_kernel",
     "RunningKernel": "kernels",
     "SearchOrder": "verdicts",
     "Units": "units",
     "UnsignedModules": "module_files",
+}
+
+#: The kinds of events after which a fact may be another: "modules" (module trees, depmod.d, modprobe.d), "boot" (boot
+#: entries, /boot, kernel command lines), "config" (hostward's own, after which every check is run), "guests" (libvirt's
+#: definitions), "units" (their states and files), "loaded" (modules that come or go), "clock" (a step, adjtime,
+#: localtime), "drift" (the periodic look at what nothing announces), "packages" (the package database).
+EVENTS = ("modules", "boot", "config", "guests", "units", "loaded", "clock", "drift", "packages")
+
+#: For each fact whose observer looks at the machine: the kinds of events that may change it. Those that it asks for by
+#: way of other facts are theirs. None at all needs a reason.
+WATCHES: dict[str, tuple[str, ...]] = {
+    "AdjtimeFile": ("clock",),
+    "Boot": (),  # the command line, the container and the hypervisor stay as they are until the next boot
+    "BootDefault": ("boot",),
+    "ClockDrift": ("clock", "drift"),
+    "ClockServices": ("units", "clock", "packages", "drift"),
+    "ClockSetAtBoot": ("units",),  # a boot's journal; it grows while the boot is still under way
+    "ClockSource": ("drift",),
+    "CpuVirtualization": ("loaded",),
+    "EarlyBoot": ("boot", "modules", "packages"),
+    "Guests": ("guests", "drift"),
+    "InitSystem": (),  # what runs as process 1 stays that
+    "InitramfsFiles": ("boot",),
+    "InitramfsModules": ("boot",),
+    "IssueMatches": ("drift",),
+    "IssuePackages": ("packages",),
+    "Judges": ("modules",),
+    "KeeperConfigs": ("units", "packages", "drift"),
+    "KeeperStates": ("units", "clock", "drift"),
+    "KernelClock": ("units", "clock", "drift"),
+    "KernelProfiles": ("modules", "boot"),
+    "Kernels": ("modules", "boot"),
+    "Ksm": ("loaded", "units", "drift"),
+    "KvmDevice": ("loaded", "units"),
+    "KvmModules": ("modules", "loaded"),
+    "LoadedFiles": ("modules", "loaded"),
+    "LoadedModules": ("loaded",),
+    "ModprobeConfig": ("modules",),
+    "Modprobes": ("modules",),
+    "ModuleMaps": ("modules",),
+    "ModuleTrees": ("modules",),
+    "NextKernel": ("boot",),
+    "OperatingSystem": ("packages",),
+    "Packages": ("packages",),
+    "PtpReading": ("clock", "drift"),
+    "PxeRoms": ("packages",),
+    "Relinks": ("modules",),
+    "Repairs": ("drift",),
+    "RtcMode": ("clock",),
+    "RtcReading": ("clock", "drift"),
+    "RunningKernel": (),  # another one runs only after a boot
+    "SearchOrder": ("modules",),
+    "Units": ("units", "packages"),
+    "UnsignedModules": ("modules", "loaded"),
 }
 
 #: The observer of each fact, by the name of the fact's type as its annotation writes it.

@@ -187,12 +187,20 @@ def _systemd_boot(host: Host, kernels: Kernels) -> NextKernel | None:
 
 
 def _grub(host: Host, kernels: Kernels) -> NextKernel | None:
-    for path in (*_GRUB_CFG, *_efi_grub_configurations(host)):
-        text = _text(host, path)
-        if text is None or not re.search(r"^\s*(menuentry|submenu|blscfg)\b", text, re.M):
-            continue  # absent, or a stub that only points to the real one
-        return _grub_cfg(host, kernels, path, text)
-    return None
+    menu = grub_menu(host)
+    if menu is None:
+        return None
+    path, script, once = menu
+    spec = script.env.get("default", "")
+    entry, how = choose(script.menu, spec)
+    if not script.menu and script.used_bls:
+        raise Unavailable(
+            f"{path} takes its entries from /boot/loader/entries (blscfg), which has none that can be read"
+        )
+    if once and spec == once[-1]:
+        return _of_entry(host, kernels, entry, f"{how}: next_entry={spec} in grubenv", "GRUB", True)
+    said = f"default={spec} in {path} and its environment" if spec else f"no default is set in {path}"
+    return _of_entry(host, kernels, entry, f"{how}: {said}", "GRUB", False)
 
 
 def _efi_grub_configurations(host: Host) -> list[str]:
@@ -202,7 +210,18 @@ def _efi_grub_configurations(host: Host) -> list[str]:
         return []
 
 
-def _grub_cfg(host: Host, kernels: Kernels, path: str, text: str) -> NextKernel:
+def grub_menu(host: Host) -> tuple[str, Script, list[str]] | None:
+    """GRUB 2's configuration as GRUB runs it: (its path, the script with menu and variables, the values of next_entry
+    that it read); None where there is none.  Raises Unavailable for one that can't be made out."""
+    for path in (*_GRUB_CFG, *_efi_grub_configurations(host)):
+        text = _text(host, path)
+        if text is None or not re.search(r"^\s*(menuentry|submenu|blscfg)\b", text, re.M):
+            continue  # absent, or a stub that only points to the real one
+        return (path, *_run_grub(host, path, text))
+    return None
+
+
+def _run_grub(host: Host, path: str, text: str) -> tuple[Script, list[str]]:
     once: list[str] = []
 
     def inside(name: str) -> list[str]:
@@ -243,16 +262,7 @@ def _grub_cfg(host: Host, kernels: Kernels, path: str, text: str) -> NextKernel:
         script.run(text)
     except BadScript as error:
         raise Unavailable(f"{path} can't be made out: {error}") from None
-    spec = script.env.get("default", "")
-    entry, how = choose(script.menu, spec)
-    if not script.menu and script.used_bls:
-        raise Unavailable(
-            f"{path} takes its entries from /boot/loader/entries (blscfg), which has none that can be read"
-        )
-    if once and spec == once[-1]:
-        return _of_entry(host, kernels, entry, f"{how}: next_entry={spec} in grubenv", "GRUB", True)
-    said = f"default={spec} in {path} and its environment" if spec else f"no default is set in {path}"
-    return _of_entry(host, kernels, entry, f"{how}: {said}", "GRUB", False)
+    return script, once
 
 
 # GRUB legacy

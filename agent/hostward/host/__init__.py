@@ -15,11 +15,11 @@ from hostward.host.errors import (
     TooLarge,
     Unreadable,
     Untrusted,
-    from_oserror,
 )
 from hostward.host.tree import Directory, File, Tree
 
 if TYPE_CHECKING:
+    from hostward.host.changes import State
     from hostward.host.programs import Completed
 
 
@@ -31,6 +31,8 @@ class Host(Tree):
         self.live = live
         #: How long a program that is asked for a fact may take, in seconds (limits.program-timeout-s).
         self.program_timeout_s = 10.0
+        #: Where the agent keeps its lock, its journal of repairs and its state.
+        self.state_directory = "/var/lib/hostward"
 
     @classmethod
     def running(cls) -> Host:
@@ -49,8 +51,10 @@ class Host(Tree):
             raise Missing(root, f"{reason}; --root wants the directory that holds the host's /etc, /lib and so on")
         return cls(absolute, live=False)
 
-    def run(self, argv: Sequence[str], timeout_s: float | None = None, input: bytes = b"") -> Completed:
-        """Runs a trusted program of the running machine to its end, without a shell.
+    def run(
+        self, argv: Sequence[str], timeout_s: float | None = None, input: bytes = b"", bound: bool = False
+    ) -> Completed:
+        """Runs a trusted program of the running machine to its end, without a shell; with `bound` it ends when we do.
 
         Raises NotLive under a root, Missing, Untrusted, or HostError at the time limit.
         """
@@ -58,7 +62,7 @@ class Host(Tree):
             raise NotLive(argv[0], "not run: this tree is looked at from outside and nothing in it is executed")
         from hostward.host.programs import run
 
-        return run(argv, timeout_s or self.program_timeout_s, input)
+        return run(argv, timeout_s or self.program_timeout_s, input, bound)
 
     def uname(self) -> os.uname_result:
         """uname(2) of the running machine.  Raises NotLive under a root."""
@@ -74,26 +78,28 @@ class Host(Tree):
 
         return trusted(path)
 
-    def remove_link(self, path: str) -> None:
-        """Removes a symbolic link of the running machine.  Raises Changed when something else stands there."""
-        self._must_be_live(path)
-        if not self.is_link(path):
-            raise Changed(path, "is not a symbolic link any more; nothing was removed")
-        try:
-            os.unlink(path)
-        except OSError as error:
-            raise from_oserror(path, error) from None
+    def look(self, path: str) -> tuple[State, bytes]:
+        """What stands at a path, no link followed at its end, and a file's content; for `put`.  Raises HostError."""
+        from hostward.host.changes import look
 
-    def make_link(self, path: str, target: str) -> None:
-        """Makes a symbolic link on the running machine.  One that leads to the same place already is left as it is."""
+        return look(self, path)
+
+    def put(self, path: str, before: State, after: State, data: bytes = b"") -> None:
+        """Changes what stands at a path from `before` to `after`, synced, at once or not at all.
+
+        Raises Changed where something else stands there by now, NotLive under a root, HostError.
+        """
         self._must_be_live(path)
-        try:
-            os.symlink(target, path)
-        except FileExistsError:
-            if not self.is_link(path) or self.readlink(path) != target:
-                raise Changed(path, "something else stands there; nothing was replaced") from None
-        except OSError as error:
-            raise from_oserror(path, error) from None
+        from hostward.host.changes import put
+
+        put(self, path, before, after, data)
+
+    def sweep(self, path: str) -> None:
+        """Removes a half-made file that a kill left beside a path."""
+        self._must_be_live(path)
+        from hostward.host.changes import sweep
+
+        sweep(self, path)
 
     def _must_be_live(self, path: str) -> None:
         if not self.live:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hostward.model import MakeLink, Remedy, RunProgram, Step, Unavailable, UnitAction
+from hostward.model import MakeLink, Remedy, RepairClass, RunProgram, Step, Unavailable, UnitAction
 from hostward.remedies import NoRemedy, remedy
 
 if TYPE_CHECKING:
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from hostward.facts.hwclock_uses import HwclockUse
     from hostward.facts.init_system import InitSystem
     from hostward.facts.keepers import KeeperStates
+
+
+#: What chkconfig(8) calls the two.
+_ON = {True: "on", False: "off"}
 
 
 @remedy("clock.enable-keeper", title="enable and start the installed keeper of the clock")
@@ -41,16 +45,21 @@ def _started(keeper: Keeper, init: InitSystem) -> tuple[Step, ...]:
         enable: tuple[Step, ...] = () if keeper.enabled else (UnitAction("enable", name),)
         return (*enable, UnitAction("restart" if keeper.failed else "start", name))
     if keeper.by == "openrc":
-        return RunProgram(("rc-update", "add", name, "default")), RunProgram(("rc-service", name, "start"))
-    return (*_switch(name, init, on=True), RunProgram((f"/etc/init.d/{name}", "start")))
+        return (
+            RunProgram(("rc-update", "add", name, "default"), undo=("rc-update", "del", name, "default")),
+            RunProgram(("rc-service", name, "start"), undo=("rc-service", name, "stop")),
+        )
+    script = f"/etc/init.d/{name}"
+    return (*_switch(name, init, on=True), RunProgram((script, "start"), undo=(script, "stop")))
 
 
 def _switch(name: str, init: InitSystem, on: bool) -> tuple[Step, ...]:
     """Switches an init script on or off for the next boots.  Raises NoRemedy without a tool for it."""
     if init.rc_tool == "chkconfig":
-        return (RunProgram(("chkconfig", name, "on" if on else "off")),)
+        return (RunProgram(("chkconfig", name, _ON[on]), undo=("chkconfig", name, _ON[not on])),)
     if init.rc_tool == "update-rc.d":
-        return (RunProgram(("update-rc.d", name, "enable" if on else "disable")),)
+        words = {True: "enable", False: "disable"}
+        return (RunProgram(("update-rc.d", name, words[on]), undo=("update-rc.d", name, words[not on])),)
     raise NoRemedy(f"no chkconfig and no update-rc.d is here to switch the init script {name} {'on' if on else 'off'}")
 
 
@@ -78,7 +87,7 @@ def _off(use: HwclockUse, init: InitSystem) -> tuple[Step, ...]:
     if use.kind == "sysv":
         return _switch(use.name, init, on=False)
     if use.kind == "openrc":
-        return (RunProgram(("rc-update", "del", use.name)),)
+        return (RunProgram(("rc-update", "del", use.name), undo=("rc-update", "add", use.name, "boot")),)
     if use.kind == "udev":
         name = use.path.rpartition("/")[2]
         if use.path.startswith("/etc/"):
@@ -113,7 +122,12 @@ def one_keeper(clock: ClockServices, keepers: KeeperStates | Unavailable) -> Rem
     return Remedy("clock.one-keeper", "Leave the clock to one keeper", tuple(steps), why)
 
 
-@remedy("clock.step", title="step the clock at once, through its keeper", choice="step")
+@remedy(
+    "clock.step",
+    title="step the clock at once, through its keeper",
+    choice="step",
+    at_most=RepairClass.ON_REQUEST,
+)
 def step(clock: ClockServices, keepers: KeeperStates) -> Remedy:
     """The keeper alone sets the clock, never somebody behind its back; only chronyd can be told to step at once.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hostward.host import HostError, Missing, Untrusted
-from hostward.host import history as history_module
+from hostward.host import database as database_module
 from hostward.host.history import BOOTS_MAX, SAMPLES_MAX, ClockSample, History
 
 AGENT = Path(__file__).parents[3] / "agent"
@@ -118,7 +118,7 @@ def test_killed_in_the_middle_again_and_again_loses_nothing_that_was_said_done(h
 def test_another_one_that_is_writing_is_waited_for_but_not_for_ever(
     history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history_module, "_WAIT_S", 0.1)
+    monkeypatch.setattr(database_module, "WAIT_S", 0.1)
     history.add([sample(1)])
     other = sqlite3.connect(history.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

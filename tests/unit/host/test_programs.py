@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hostward.host import Changed, Host, HostError, Missing, Untrusted
+from hostward.host import Host, HostError, Missing, Untrusted
 from hostward.host.programs import trusted
 
 HOST = Host.running()
@@ -91,18 +91,3 @@ def test_a_directory_that_all_can_write_is_refused(tmp_path: Path) -> None:
     program.chmod(0o755)
     with pytest.raises(Untrusted):
         HOST.run([str(program)])
-
-
-def test_links_are_made_and_removed_but_nothing_else_is(tmp_path: Path) -> None:
-    link, plain = str(tmp_path / "link"), tmp_path / "plain"
-    plain.write_text("keep me")
-    HOST.make_link(link, "plain")
-    HOST.make_link(link, "plain")
-    with pytest.raises(Changed):
-        HOST.make_link(link, "elsewhere")
-    with pytest.raises(Changed):
-        HOST.make_link(str(plain), "x")
-    with pytest.raises(Changed):
-        HOST.remove_link(str(plain))
-    HOST.remove_link(link)
-    assert plain.read_text() == "keep me" and not os.path.lexists(link)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hostward.host import Host, HostError, Missing, NotLive, NotRegular, TooLarge, Unreadable
+from hostward.host.changes import State
 from tests.hosts.tree import Tree
 
 
@@ -157,8 +158,8 @@ def test_a_tree_is_never_written_to_nor_executed(tree: Tree) -> None:
     host = Host.at(str(tree.root))
     for deed in (
         lambda: host.run(["true"]),
-        lambda: host.remove_link("/etc/link"),
-        lambda: host.make_link("/etc/new", "passwd"),
+        lambda: host.put("/etc/link", host.look("/etc/link")[0], State("absent")),
+        lambda: host.sweep("/etc/link"),
     ):
         with pytest.raises(NotLive):
             deed()

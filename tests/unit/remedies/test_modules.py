@@ -20,7 +20,7 @@ def loaded(*names: str, state: str = "live") -> LoadedModules:
 def test_the_script_comes_first_and_its_status_says_nothing() -> None:
     plan = load_kvm(KvmModules("kvm_intel", KVM, script=SCRIPT), loaded())
     assert plan.id == "modules.load-kvm"
-    assert plan.steps == (RunProgram((SCRIPT,), any_status=True),)
+    assert plan.steps == (RunProgram((SCRIPT,), any_status=True, loads_modules=True),)
     assert SCRIPT in plan.why
 
 
