@@ -125,6 +125,42 @@ def test_a_guest_that_runs(room: Room) -> None:
     room.run(["kill", str(asked["pid"])])
 
 
+#: One of nearly every device that can be plugged in, as definitions name them: what is left out libvirt fills in.
+EVERYTHING = """
+<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='/run/a.img'/><target dev='vda'/></disk>
+<disk type='file' device='cdrom'><target dev='sda' bus='sata'/></disk>
+<disk type='file' device='floppy'><target dev='fda'/></disk>
+<disk type='file' device='disk'><source file='/run/b.img'/><target dev='sdb' bus='usb'/></disk>
+<disk type='file' device='disk'><source file='/run/c.img'/><target dev='sdc' bus='scsi'/></disk>
+<interface type='user'/><interface type='user'><model type='virtio'/></interface>
+<serial type='pty'/><console type='pty'/><serial type='file'><source path='/run/serial.log'/></serial>
+<parallel type='file'><source path='/run/parallel.log'/></parallel>
+<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
+<channel type='pty'><target type='virtio' name='other'/></channel><console type='pty'><target type='virtio'/></console>
+<sound model='ich6'/><sound model='ac97'/><watchdog model='i6300esb' action='reset'/>
+<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
+<input type='tablet' bus='usb'/><input type='keyboard' bus='usb'/><hub type='usb'/><memballoon model='virtio'/><panic/>
+<redirdev bus='usb' type='tcp'><source mode='bind' host='127.0.0.1' service='4000'/></redirdev>
+<filesystem type='mount' accessmode='mapped'><source dir='/run'/><target dir='run'/></filesystem>
+<graphics type='vnc' port='-1' autoport='yes'/><video><model type='virtio'/></video>
+<shmem name='shared'><model type='ivshmem-plain'/><size unit='M'>4</size></shmem>
+"""
+
+
+def test_nothing_counts_as_plugged_in_that_was_there_from_the_start(room: Room) -> None:
+    room.run(["truncate", "-s", "1M", "/run/a.img", "/run/b.img", "/run/c.img", "/run/d.img"])
+    assert room.define(tiny("full", EVERYTHING)) == ""
+    room.virsh("start", "full")
+    assert findings(room, "guests.hot-plugged") == []
+    room.virsh("change-media", "full", "sda", "/run/d.img", "--insert", "--live")
+    assert findings(room, "guests.hot-plugged") == []
+    room.run(["tee", "/run/sound.xml"], input="<input type='mouse' bus='usb'/>")
+    room.virsh("attach-device", "full", "/run/sound.xml", "--live")
+    (result,) = hostward(room, "check", "guests.hot-plugged")["results"]
+    assert result["findings"][0]["evidence"] == ["qemu:///system full (running): <input> type mouse bus usb"]
+    room.virsh("destroy", "full")
+
+
 def test_a_transient_guest_and_one_that_is_off(room: Room) -> None:
     assert room.define(tiny("off", "<sound model='ac97'/>")) == ""
     room.run(

@@ -257,7 +257,7 @@ def _nic(element: Element) -> Nic:
         type=element.get("type", ""),
         model=_attribute(element, "model", "type"),
         target=_attribute(element, "target", "dev"),
-        identity=f"interface {mac}" if mac else f"interface {_content(element)}",
+        identity=f"interface {mac}",
         alias=_attribute(element, "alias", "name"),
         mac=mac,
         source=where,
@@ -327,33 +327,29 @@ def _device(element: Element) -> Device:
     type_ = element.get("type", "")
     if kind == "controller":
         name = element.get("index", "")
-        identity = f"controller {type_} {name}"
-    elif kind == "channel" and name:
-        identity = f"channel {name}"
-    elif kind in _FIXED:
-        identity = f"{kind} {type_} {model}"
-    else:
-        identity = f"{kind} {_content(element)}"
+    elif kind == "hostdev":
+        name = _host_device(element)
+    elif kind == "shmem":
+        name = element.get("name", "")
+    # by what a running guest's definition says in the same words as the stored one: its sources, paths and
+    # addresses are filled in at the start
+    identity = f"{kind} {model if kind in _BY_MODEL else type_} {bus} {name}"
     return Device(kind, type_, model, bus, name, identity, _attribute(element, "alias", "name"))
 
 
-#: Devices that no running guest gets or loses, so that how they are written does not matter.
-_FIXED = {"video", "graphics", "memballoon", "audio", "panic", "tpm", "iommu", "console", "emulator"}
-#: What libvirt adds to a device of a running guest, or may write in one definition and leave out of the other.
-_LIVE_ONLY = {"alias", "address", "boot", "seclabel", "backingStore", "stats", "link"}
-_LIVE_ATTRIBUTES = {"tlsFromConfig", "startupPolicy", "index", "autoport", "portid"}
+#: Devices that are told apart by their model; those alike are counted.
+_BY_MODEL = {"sound", "watchdog", "rng", "memory", "shmem", "video", "memballoon"}
 
 
-def _content(element: Element) -> str:
-    """A device's content without what only a running guest has, for comparing stored with live."""
-    parts = [f"{key}={value}" for key, value in sorted(element.attrib.items()) if key not in _LIVE_ATTRIBUTES]
-    if element.text:
-        parts.append(element.text.strip())
-    # the source's address is what a host device is known by; everything else's address is where libvirt put it
-    for child in element:
-        if child.tag not in _LIVE_ONLY or element.tag == "source":
-            parts.append(f"{child.tag}({_content(child)})")
-    return " ".join(parts)
+def _host_device(element: Element) -> str:
+    """What device of the host it is: vendor and product, or its address, as the definition names it."""
+    source = element.find("source")
+    if source is None:
+        return ""
+    product = [f"{c.tag} {c.get('id')}" for c in source if c.tag in ("vendor", "product")]
+    if product:  # a running guest's also has the address at which it was found
+        return " ".join(product)
+    return " ".join(f"{c.tag} " + " ".join(f"{k}={v}" for k, v in sorted(c.attrib.items())) for c in source)
 
 
 __all__ = ["Cpu", "Device", "Disk", "Domain", "Nic", "domain_of"]
