@@ -14,7 +14,7 @@ F = TypeVar("F", bound=Callable[..., Iterable[Finding]])
 #: The files of checks, one per concern.
 CONCERNS = (
     *("clock", "clock_truth", "modules", "initramfs", "repairs"),
-    *("guests", "guest_features", "guest_migration", "guest_clones", "known_issues"),
+    *("guests", "guest_features", "guest_migration", "guest_clones", "guest_clocks", "known_issues"),
 )
 
 

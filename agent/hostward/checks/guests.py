@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from hostward.checks import check
-from hostward.facts.guest_os import better_nic, default_nic_model, system_of, system_of_command
+from hostward.facts.guest_os import (
+    SLOW_NIC,
+    better_nic,
+    default_nic_model,
+    is_slow,
+    slow_cards,
+    system_of,
+    system_of_command,
+)
 from hostward.model import BZ, Finding, NotApplicable, Severity, Unavailable
 
 if TYPE_CHECKING:
@@ -17,8 +25,6 @@ if TYPE_CHECKING:
     from hostward.facts.known_issues import KnownIssue
     from hostward.facts.pxe_roms import PxeRom, PxeRoms
     from hostward.facts.qemu_command import Option, QemuCommand
-
-_SLOW = "rtl8139"
 
 
 def of_release(issues: ApplicableIssues, id: str) -> KnownIssue:
@@ -61,8 +67,18 @@ def emulated_nic(guests: Guests) -> Iterator[Finding]:
     for guest in guests.guests:
         evidence: list[str] = []
         advice = ""
+        if guest.live is not None and (waiting := _waiting(guest)):
+            yield Finding(
+                Severity.INFO,
+                f"{guest.name} runs with a network card of the model {SLOW_NIC} until its next start",
+                subject=f"{guest.name} until its next start",
+                evidence=tuple(f"{guest.live.source}: {shown(nic)}" for nic in waiting),
+                advice="Its stored definition has another model: shut it down and start it anew.",
+            )
         for domain in guest.definitions:
             slow = [nic for nic in domain.nics if is_slow(domain, nic)]
+            if domain is guest.live:
+                slow = [nic for nic in slow if nic not in _waiting(guest)]
             if not slow:
                 continue
             evidence += [f"{domain.source}: {shown(nic)}{_by_default(domain, nic)}" for nic in slow]
@@ -73,22 +89,26 @@ def emulated_nic(guests: Guests) -> Iterator[Finding]:
         if evidence:
             yield Finding(
                 Severity.WARNING,
-                f"{guest.name} has a network card of the model {_SLOW}",
+                f"{guest.name} has a network card of the model {SLOW_NIC}",
                 subject=guest.name,
                 evidence=tuple(evidence),
                 advice=advice,
+                remedies=("guests.nic-model",) if slow_cards(guest) else (),
             )
     all_read(guests)
 
 
-def is_slow(domain: Domain, nic: Nic) -> bool:
-    """Whether a guest has a Realtek 8139 there, named or by default.  Only QEMU's guests are this rule's business."""
-    return domain.qemu and (nic.model.lower() or default_nic_model(domain, nic)) == _SLOW
+def _waiting(guest: Guest) -> list[Nic]:
+    """The cards of a running guest that have another model in its stored definition already."""
+    if guest.live is None or guest.stored is None:
+        return []
+    better = {nic.mac for nic in guest.stored.nics if nic.mac and not is_slow(guest.stored, nic)}
+    return [nic for nic in guest.live.nics if nic.mac in better and is_slow(guest.live, nic)]
 
 
 def _by_default(domain: Domain, nic: Nic) -> str:
     machine = " ".join(word for word in (domain.arch, domain.machine) if word) or "this machine"
-    return "" if nic.model else f": libvirt gives it {_SLOW}, its default for {machine}"
+    return "" if nic.model else f": libvirt gives it {SLOW_NIC}, its default for {machine}"
 
 
 def _nic_advice(domain: Domain) -> str:
@@ -100,10 +120,10 @@ def _nic_advice(domain: Domain) -> str:
 
 def slow_options(command: QemuCommand) -> list[Option]:
     """The options by which a QEMU was given a Realtek 8139, in any spelling."""
-    found = [option for option in command.of("device") if option.head == _SLOW]
+    found = [option for option in command.of("device") if option.head == SLOW_NIC]
     for option in command.of("net", "nic"):
         model = option.get("model") or (option.head if option.name == "nic" else "")
-        if model == _SLOW and (option.name == "nic" or option.head == "nic"):
+        if model == SLOW_NIC and (option.name == "nic" or option.head == "nic"):
             found.append(option)
     return found
 

@@ -20,6 +20,7 @@ HOMES = {
     "ClockSource": "clock_kernel",
     "CpuVirtualization": "cpu",
     "EarlyBoot": "early_boot",
+    "GuestClocks": "guest_clocks",
     "Guests": "guests",
     "InitSystem": "init_system",
     "InitramfsFiles": "initramfs_files",
@@ -78,6 +79,7 @@ WATCHES: dict[str, tuple[str, ...]] = {
     "ClockSource": ("drift",),
     "CpuVirtualization": ("loaded",),
     "EarlyBoot": ("boot", "modules", "packages"),
+    "GuestClocks": ("guests", "drift"),
     "Guests": ("guests", "drift"),
     "InitSystem": (),  # what runs as process 1 stays that
     "InitramfsFiles": ("boot",),

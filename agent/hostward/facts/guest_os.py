@@ -6,8 +6,11 @@ import re
 from dataclasses import dataclass
 
 from hostward.facts.domain import Domain, Nic
+from hostward.facts.guests import Guest
 from hostward.facts.qemu_command import QemuCommand
 
+#: Realtek's 8139 by the name that QEMU and libvirt have for it.
+SLOW_NIC = "rtl8139"
 #: Hosts of libosinfo's identifiers whose systems are Linux distributions.
 _LINUX = {
     *("redhat.com", "fedoraproject.org", "centos.org", "rockylinux.org", "almalinux.org", "oracle.com", "debian.org"),
@@ -102,6 +105,19 @@ def default_nic_model(domain: Domain, nic: Nic) -> str:
     if domain.arch in ("armv6l", "armv7l", "armv7b", "aarch64", "aarch64_be"):
         return "virtio" if virt else "smc91c111" if domain.machine == "versatilepb" else "lan9118"
     return "rtl8139"
+
+
+def is_slow(domain: Domain, nic: Nic) -> bool:
+    """Whether a guest has a Realtek 8139 there, named or by default.  Only QEMU's guests are this rule's business."""
+    return domain.qemu and (nic.model.lower() or default_nic_model(domain, nic)) == SLOW_NIC
+
+
+def slow_cards(guest: Guest) -> list[tuple[str, str, str]]:
+    """(MAC address, better model, why) of each Realtek 8139 in a stored definition that has a better one."""
+    if guest.stored is None or not guest.uri:
+        return []
+    model, why = better_nic(guest.stored)
+    return [(nic.mac, model, why) for nic in guest.stored.nics if model and nic.mac and is_slow(guest.stored, nic)]
 
 
 def better_nic(domain: Domain) -> tuple[str, str]:

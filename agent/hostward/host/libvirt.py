@@ -244,7 +244,7 @@ def _connected(uri: str, ask: Callable[[Any, Any], T], write: bool) -> T:
     try:
         return ask(libvirt, connection)
     except libvirt.libvirtError as error:
-        raise HostError(uri, f"libvirt refused: {error.get_error_message()}") from None
+        raise HostError(uri, f"libvirt refused: {' '.join(str(error.get_error_message()).split())}") from None
     finally:
         connection.close()
 
