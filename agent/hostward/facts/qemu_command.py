@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 #: Options without an argument, so that what follows them is not taken for theirs.
@@ -66,7 +68,10 @@ class Option:
 
 @dataclass(frozen=True)
 class QemuCommand:
-    """A running QEMU and all its options in order. `name`, `uuid`, `machine` and `cpu` are "" where not given."""
+    """A running QEMU. `name`, `uuid`, `machine` and `cpu` are "" where not given; `arguments` are all but the program.
+
+    They are taken apart when they are first asked for: of a guest that libvirt knows, its definition tells more.
+    """
 
     pid: int
     program: str
@@ -74,11 +79,21 @@ class QemuCommand:
     uuid: str
     machine: str
     cpu: str
-    options: tuple[Option, ...]
+    arguments: tuple[str, ...]
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """All options in order."""
+        return _options_of(self.arguments)
 
     def of(self, *names: str) -> tuple[Option, ...]:
         """The options of these names, in order."""
         return tuple(option for option in self.options if option.name in names)
+
+
+@functools.lru_cache(maxsize=64)
+def _options_of(arguments: tuple[str, ...]) -> tuple[Option, ...]:
+    return tuple(parse_options(list(arguments)))
 
 
 def is_qemu(argv: list[str]) -> bool:
@@ -90,39 +105,40 @@ def is_qemu(argv: list[str]) -> bool:
 
 def parse_command(argv: list[str], pid: int = 0) -> QemuCommand:
     """Takes argv apart; whatever stands there, something comes out of it."""
-    options = tuple(parse_options(argv[1:]))
-    last = {option.name: option for option in options}
-    machine = last.get("machine") or last.get("M")
-    name = last.get("name")
+    last = {name: text for name, text in _pairs(argv[1:]) if name in ("name", "uuid", "machine", "M", "cpu")}
+    heads = {name: _option(name, text).head for name, text in last.items()}
     return QemuCommand(
         pid=pid,
         program=argv[0] if argv else "",
-        name=name.head if name else "",
-        uuid=last["uuid"].text.lower() if "uuid" in last else "",
-        machine=machine.head if machine else "",
-        cpu=last["cpu"].head if "cpu" in last else "",
-        options=options,
+        name=heads.get("name", ""),
+        uuid=last.get("uuid", "").lower(),
+        machine=heads.get("machine") or heads.get("M", ""),
+        cpu=heads.get("cpu", ""),
+        arguments=tuple(argv[1 : 1 + _ARGUMENTS_MAX]),
     )
 
 
 def parse_options(words: list[str]) -> list[Option]:
     """The options of an argument list without the program: of a process, or of qemu:commandline."""
-    found: list[Option] = []
+    return [_option(name, text) if name else Option("hda", text, (), text) for name, text in _pairs(words)]
+
+
+def _pairs(words: list[str]) -> Iterator[tuple[str, str]]:
+    """(name, argument) of each option; a bare word, the first disk's image, has the name ""."""
     words = words[:_ARGUMENTS_MAX]
     at = 0
     while at < len(words):
         word = words[at]
         at += 1
         if not word.startswith("-") or word == "-":
-            found.append(Option("hda", word, (), word))  # a bare word is the first disk's image
+            yield "", word
             continue
         name = word[2:] if word.startswith("--") else word[1:]
         text = ""
         if name not in _BARE and at < len(words):
             text = words[at]
             at += 1
-        found.append(_option(name, text))
-    return found
+        yield name, text
 
 
 def _option(name: str, text: str) -> Option:
