@@ -72,7 +72,7 @@ def judged(data: bytes) -> bool:
 
 
 def main() -> None:
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else time.time_ns() % 1_000_000
     chance, end, count, read = random.Random(seed), time.monotonic() + seconds, 0, 0
     while time.monotonic() < end:
