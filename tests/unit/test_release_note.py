@@ -243,3 +243,27 @@ def test_the_list_of_disabled_features_holds_on_5_alone(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert {finding.references[0].text for finding in result.findings} == {"BZ#512837"}
     assert judge(on(tmp_path, "6.2", odd), "guests.unsupported-feature").applicable is False
+
+
+def test_the_whole_note_on_one_host(tmp_path: Path) -> None:
+    """The host of the note with a guest that does all that it warns of: each bullet that a tree can show is there."""
+    tree = rhel5.build(tmp_path)
+    careless = Case(
+        "careless",
+        "<interface type='network'>MAC<source network='default'/></interface><sound model='ac97'/>"
+        "<disk type='file'><driver name='qemu' type='qcow2'/><source file='/srv/a'/><target dev='hda'/></disk>"
+        "<disk type='file'><driver name='qemu' type='raw'/><source file='/srv/b'/><target dev='sda'/></disk>",
+        os="http://microsoft.com/win/7",
+        boot="<boot dev='network'/>",
+    )
+    rhel56(tmp_path, {"careless": careless.xml()})
+    checks.load_all()
+    results = {result.check: result for result in Engine(Host.at(str(tree.root)), Config()).check(select([]))}
+    found = {check for check, result in results.items() if result.outcome is Outcome.FINDINGS}
+    of_note = {issue.check for issue in ISSUES.entries if issue.release == "5.6"}
+    assert of_note - found == {"modules.kvm-not-loaded", "guests.ksm-statistics", "guests.nx", "guests.hot-plugged"}
+    for check in ("modules.kvm-not-loaded", "guests.ksm-statistics", "guests.nx"):
+        assert not results[check].applicable, "these can be told of a machine that runs alone"
+    assert results["guests.hot-plugged"].outcome is Outcome.PASSED
+    bugs = {r.text for check in found & of_note for f in results[check].findings for r in f.references}
+    assert bugs >= {"BZ#523478", "BZ#517880", "BZ#563122", "BZ#509361", "BZ#512837"}
