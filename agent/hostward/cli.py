@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 #: The commands, a file each, in the order that --help lists them.
 COMMANDS = (
-    *("check", "clock", "explain", "facts", "fix", "history", "hook"),
+    *("check", "clock", "compare", "explain", "facts", "fix", "history", "hook"),
     *("known-issues", "log", "modules", "status", "undo"),
 )
 

@@ -22,6 +22,7 @@ HOMES = {
     "EarlyBoot": "early_boot",
     "GuestClocks": "guest_clocks",
     "Guests": "guests",
+    "Hypervisor": "hypervisor",
     "InitSystem": "init_system",
     "InitramfsFiles": "initramfs_files",
     "InitramfsModules": "initramfs",
@@ -81,6 +82,7 @@ WATCHES: dict[str, tuple[str, ...]] = {
     "EarlyBoot": ("boot", "modules", "packages"),
     "GuestClocks": ("guests", "drift"),
     "Guests": ("guests", "drift"),
+    "Hypervisor": ("guests", "loaded", "packages", "drift"),
     "InitSystem": (),  # what runs as process 1 stays that
     "InitramfsFiles": ("boot",),
     "InitramfsModules": ("boot",),

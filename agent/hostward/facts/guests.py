@@ -131,7 +131,7 @@ def guests(host: Host) -> Guests:
     notes: list[str] = []
     for driver, uri in DRIVERS.items():
         stored = f"/etc/libvirt/{driver}"
-        if host.live and _listens(host, driver):
+        if host.live and listens(host, driver):
             try:
                 found += _from_libvirt(reader, uri, host.program_timeout_s)
                 sources.append(uri)
@@ -150,7 +150,7 @@ def guests(host: Host) -> Guests:
     return Guests(tuple(found), tuple(sources), tuple(reader.problems), tuple(notes))
 
 
-def _listens(host: Host, driver: str) -> bool:
+def listens(host: Host, driver: str) -> bool:
     """Whether a daemon's socket is there that answers for this driver, and the driver has ever been used."""
     if host.exists(f"/run/libvirt/{SOCKETS[driver]}-sock-ro"):
         return True

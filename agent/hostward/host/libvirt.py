@@ -1,7 +1,8 @@
 """The one door to libvirt: each question has a connection of its own and at most so long.
 
-Facts ask through a read-only connection; a guest's clock can't be asked through one (libvirt refuses it), a definition
-with its passwords neither. The calls block in C, so they are made in a thread that is left behind if they hang.
+Facts ask through a read-only connection where libvirt lets them: a guest's clock, a definition with its passwords, and
+what a driver can run are refused there (CVE-2019-3886, CVE-2019-10167, CVE-2019-10168). The calls block in C, so they
+are made in a thread that is left behind if they hang.
 """
 
 from __future__ import annotations
@@ -53,14 +54,14 @@ class GuestTime:
 @dataclass(frozen=True)
 class Capabilities:
     """What a driver can run here: its own documents (formatcaps.html, formatdomaincaps.html), and versions as
-    "9.0.0"; `hypervisor` is "" where the driver tells none. `host_model` is the processor that a guest with
-    host-model gets, every feature named, as a <cpu> document; "" where the driver can't tell."""
+    "9.0.0"; `hypervisor` is "" where the driver tells none. `host_models` are the processors that a guest with
+    host-model gets, every feature named, as <cpu> documents by virtualization type (kvm, qemu); what the driver can't
+    tell is not there."""
 
     libvirt: str
     hypervisor: str
     host: bytes
-    domain: bytes
-    host_model: bytes
+    host_models: dict[str, bytes]
 
 
 def domains(uri: str, timeout_s: float = TIMEOUT_S) -> list[LibvirtDomain]:
@@ -144,48 +145,47 @@ def define(uri: str, xml: bytes, validate: bool, timeout_s: float = TIMEOUT_S) -
     _within(uri, timeout_s, ask, write=True)
 
 
-def capabilities(uri: str, kvm: bool, timeout_s: float = TIMEOUT_S) -> Capabilities:
-    """What this driver can run here, with KVM or emulated.  Raises HostError."""
+def capabilities(uri: str, timeout_s: float = TIMEOUT_S) -> Capabilities:
+    """What this driver can run here.  Raises HostError."""
 
     def ask(libvirt: Any, connection: Any) -> Capabilities:
-        kind = "kvm" if kvm else "qemu"
-        domain, model = "", ""
-        try:
-            domain = str(connection.getDomainCapabilities(None, None, None, kind, 0))
-            model = _expanded(libvirt, connection, _host_model(domain), kind)
-        except libvirt.libvirtError:
-            pass  # a driver without them, or a libvirt before 1.2.7 or 4.4.0
+        models = {}
+        for kind in ("kvm", "qemu"):
+            try:
+                told = str(connection.getDomainCapabilities(None, None, None, kind, 0))
+                models[kind] = _expanded(libvirt, connection, _host_model(told), kind).encode()
+            except libvirt.libvirtError:
+                continue  # no such virtualization here, or a libvirt before 1.2.7 or 4.4.0
         version = ""
         try:
             version = _version(int(connection.getVersion()))
         except libvirt.libvirtError:
             pass
+        host = str(connection.getCapabilities()).encode()
         return Capabilities(
-            _version(int(connection.getLibVersion())),
-            version,
-            str(connection.getCapabilities()).encode(),
-            domain.encode(),
-            model.encode(),
+            _version(int(connection.getLibVersion())), version, host, {k: m for k, m in models.items() if m}
         )
 
-    return _within(uri, timeout_s, ask)
+    return _within(uri, timeout_s, ask, write=True)
 
 
-def expanded(uri: str, cpus: Iterable[bytes], kvm: bool, timeout_s: float = TIMEOUT_S) -> list[bytes]:
-    """Each <cpu> document with every feature of its model named; b"" for one that libvirt can't expand."""
+def expanded(
+    uri: str, cpus: Iterable[tuple[str, bytes]], timeout_s: float = TIMEOUT_S
+) -> dict[tuple[str, bytes], bytes]:
+    """(virtualization type, <cpu> document) to the same with every feature of its model named; what libvirt can't
+    expand is not there.  Raises HostError."""
     wanted = list(cpus)
 
-    def ask(libvirt: Any, connection: Any) -> list[bytes]:
-        kind = "kvm" if kvm else "qemu"
-        found = []
-        for cpu in wanted:
+    def ask(libvirt: Any, connection: Any) -> dict[tuple[str, bytes], bytes]:
+        found = {}
+        for kind, cpu in wanted:
             try:
-                found.append(_expanded(libvirt, connection, cpu.decode(), kind).encode())
+                found[kind, cpu] = _expanded(libvirt, connection, cpu.decode(), kind).encode()
             except libvirt.libvirtError:
-                found.append(b"")
+                continue
         return found
 
-    return _within(uri, timeout_s, ask)
+    return _within(uri, timeout_s, ask, write=True)
 
 
 def _expanded(libvirt: Any, connection: Any, cpu: str, kind: str) -> str:
