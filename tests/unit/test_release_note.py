@@ -165,6 +165,9 @@ def test_ac97_in_64_bit_windows_7(tmp_path: Path) -> None:
         replace(seven, name="hda", devices="<sound model='ich6'/>"),
         replace(seven, name="linux", os="http://fedoraproject.org/fedora/30"),
     ]
+    named = replace(seven, name="win7-by-name", os="")
+    note = only(judge(on(tmp_path, "5.7", named, *others), "guests.ac97-windows7"))
+    assert (note.subject, note.severity) == ("win7-by-name", Severity.INFO) and "seems to run" in note.summary
     result = judge(on(tmp_path, "5.6", seven, *others), "guests.ac97-windows7")
     assert (only(result).subject, only(result).references[0].text) == ("seven", "BZ#563122")
     assert only(judge(on(tmp_path, "8.4", seven), "guests.ac97-windows7")).subject == "seven"

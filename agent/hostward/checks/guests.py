@@ -188,6 +188,7 @@ def ac97_windows7(guests: Guests) -> Iterator[Finding]:
     ich6 or ich9 (Intel HD Audio), which later releases have, work with its own driver.
 
     Which edition runs shows in no definition; on a 32-bit machine it can only be the 32-bit one, which has the driver.
+    Where libvirt keeps no metadata, as on RHEL 5, the guest's name is a hint, and the finding a note.
     """
     for guest in guests.guests:
         for domain in guest.definitions:
@@ -195,9 +196,10 @@ def ac97_windows7(guests: Guests) -> Iterator[Finding]:
             cards = [d for d in domain.devices if d.kind == "sound" and d.model.lower() == "ac97"]
             if not cards or system.family != "windows" or system.version != "7" or domain.arch not in ("x86_64", ""):
                 continue
+            runs = "runs Windows 7" if system.sure else "seems to run Windows 7"
             yield Finding(
-                Severity.WARNING,
-                f"{guest.name} runs Windows 7 and has an AC'97 sound card, for which the 64-bit edition has no driver",
+                Severity.WARNING if system.sure else Severity.INFO,
+                f"{guest.name} {runs} and has an AC'97 sound card, for which the 64-bit edition has no driver",
                 subject=guest.name,
                 evidence=(system.why, f"{domain.source}: {cards[0]}, arch {domain.arch or 'not given'}"),
                 advice="Give it <sound model='ich6'/> (or ich9 on q35) where this release's QEMU has them; "

@@ -36,6 +36,11 @@ _WINDOWS_OLD = {
     "xp",
     "2k3",
 }
+#: How guests with Windows are often called: win7-x64, Windows_2008. libvirt before 0.9.10 keeps no metadata that tells.
+_WINDOWS_NAME = re.compile(
+    r"(?<![a-z0-9])win(?:dows)?[-_. ]?(?:server[-_. ]?)?"
+    r"(xp|vista|7|8\.1|8|10|11|2003|2008|2012|2016|2019|2022|2025|2k3|2k8|2k12|2k16|2k19|2k22)(?![0-9])"
+)
 #: The first releases that brought a virtio driver, by the part of the identifier that names them.
 _VIRTIO_SINCE = {
     "rhel": (5, 3),
@@ -51,7 +56,8 @@ _VIRTIO_SINCE = {
 class GuestSystem:
     """`family` is windows, linux, bsd, other, or "" where nothing tells; `version` as libosinfo has it (7, 2k12r2).
 
-    `sure` is False where it rests on a hint alone: a clock in local time, which only Windows wants. `why` says on what.
+    `sure` is False where it rests on a hint alone: the guest's name, or a clock in local time, which is Windows' way.
+    `why` says on what.
     """
 
     family: str
@@ -76,6 +82,10 @@ def system_of(domain: Domain) -> GuestSystem:
         if vendor in _LINUX and parts[0] not in ("solaris", "opensolaris"):
             return GuestSystem("linux", rest, True, why)
         return GuestSystem("other", rest, True, why)
+    named = _WINDOWS_NAME.search(domain.name.lower())
+    if named:
+        version = named.group(1).replace("200", "2k").replace("20", "2k")
+        return GuestSystem("windows", version, False, f"its name is {domain.name}")
     if domain.clock_offset == "localtime":
         return GuestSystem("windows", "", False, "its clock keeps local time, as Windows wants it")
     return GuestSystem("", "", False, "its definition names no system")

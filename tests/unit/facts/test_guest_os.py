@@ -45,6 +45,19 @@ def test_a_clock_in_local_time_is_a_hint_and_no_more() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        ("win7", "7"), ("WIN7-x64", "7"), ("win7x64", "7"), ("lab_windows-10", "10"), ("Windows Server 2008 R2", "2k8"),
+        ("win2k12", "2k12"), ("windows2019", "2k19"), ("winxp.sp3", "xp"), ("win8.1", "8.1"),
+        ("darwin7", None), ("twin7", None), ("winner", None), ("window7", None), ("win70", None), ("web", None),
+    ],
+)  # fmt: skip
+def test_a_name_is_a_hint(name: str, version: str | None) -> None:
+    system = system_of(Domain(name, "u", "kvm"))
+    assert (system.family, system.version, system.sure) == (("windows", version, False) if version else ("", "", False))
+
+
+@pytest.mark.parametrize(
     ("os_id", "machine", "model"),
     [
         ("http://redhat.com/rhel/9.2", "pc-q35-7.2", "virtio"),
