@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hostward.facts.guest_os import slow_cards
-from hostward.model import Remedy, RepairClass, SetGuestClock, SetNicModel
+from hostward.model import Remedy, RepairClass, SetGuestClock, SetNicModel, Unavailable
 from hostward.remedies import NoRemedy, remedy
 
 if TYPE_CHECKING:
@@ -42,14 +42,17 @@ def nic_model(guests: Guests) -> Remedy:
 
 
 @remedy("guests.set-clock", title="set guests' clocks to this host's", at_most=RepairClass.ON_REQUEST)
-def set_clock(clocks: GuestClocks, keepers: KeeperStates, config: Config) -> Remedy:
+def set_clock(clocks: GuestClocks, keepers: KeeperStates | Unavailable, config: Config) -> Remedy:
     """Through the guest agent, and only while a keeper says that this host's own clock is right.
 
     A step is felt by whatever runs in the guest, so it is never done unasked; a guest with a keeper of its own would
     come back by itself.
     """
-    if not keepers.synchronised:
-        raise NoRemedy("nothing keeps this host's own clock, so a guest's may be the one that is right")
+    if isinstance(keepers, Unavailable) or not keepers.synchronised:
+        why = f" ({keepers.reason})" if isinstance(keepers, Unavailable) else ""
+        raise NoRemedy(
+            f"nothing is known to keep this host's own clock{why}, so a guest's may be the one that is right"
+        )
     off = [clock for clock in clocks.clocks if clock.beyond(config.clock_guest_offset_s)]
     if not off:
         raise NoRemedy("no guest's clock is off")
