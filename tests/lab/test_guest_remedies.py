@@ -126,6 +126,26 @@ def test_what_somebody_changed_since_is_not_put_back(room: Room) -> None:
     assert state(room, "mine") == changed
 
 
+@pytest.mark.parametrize("changed", [False, True])
+def test_taken_back_after_a_kill_before_the_outcome_was_written(room: Room, changed: bool) -> None:
+    """The journal then says what was meant, not what was done: it is taken back where it is still our change."""
+    assert room.define(guest("mine", "<interface type='user'/>", RHEL9)) == ""
+    before = state(room, "mine")
+    assert hostward(room, "fix", "guests.emulated-nic", "--yes")[0] == 0
+    room.run(["sed", "-i", '/"kind": *"outcome"/,$d', "/var/lib/hostward/repairs/1.log"])
+    if changed:
+        xml = room.virsh("dumpxml", "--inactive", "mine").replace("<model type='virtio'/>", "<model type='e1000'/>")
+        assert room.define(xml) == ""
+    status, said = hostward(room, "undo")
+    if changed:
+        assert status != 0 and "somebody changed its stored definition since" in said
+        assert models(room, "mine", "--inactive") == ["e1000"]
+    else:
+        assert status == 0, said
+        assert state(room, "mine") == before
+        assert "nothing" in hostward(room, "undo")[1].lower()
+
+
 def test_a_libvirt_that_refuses_or_hangs_leaves_everything_as_it_was(room: Room) -> None:
     assert room.define(guest("mine", "<interface type='user'/>", RHEL9)) == ""
     before = state(room, "mine")
