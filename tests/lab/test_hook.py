@@ -124,6 +124,18 @@ def test_a_migration_in_is_judged_and_its_definition_left_as_it_is(room: Room) -
     assert hook(room, "good", "migrate", tiny("good"))[:3] == (0, "", "")
 
 
+def test_a_saved_guest_is_a_start_too_and_a_refusal_keeps_what_was_saved(room: Room) -> None:
+    put(room, "/run/agent/hostward.yaml", "")
+    assert start(room, "bad") == (True, "")
+    room.virsh("managedsave", "bad")
+    put(room, "/run/agent/hostward.yaml", "guests: {hook: refuse}\n")
+    started, said = start(room, "bad")
+    assert not started and "random number generator" in said
+    assert "yes" in room.virsh("dominfo", "bad").split("Managed save:")[1].split("\n")[0]
+    put(room, "/run/agent/hostward.yaml", "")
+    assert start(room, "bad") == (True, "")
+
+
 @pytest.mark.parametrize("operation", ["start", "started", "stopped", "release", "reconnect", "attach", "restore"])
 def test_other_operations_are_none_of_its_business(room: Room, operation: str) -> None:
     agent(room, "#!/bin/sh\nexit 10\n")
