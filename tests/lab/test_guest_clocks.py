@@ -14,6 +14,7 @@ import pytest
 from tests.lab import agent_guest
 from tests.lab.debs import NotAtHand
 from tests.lab.libvirt_room import Room, lacking
+from tests.lab.migration import Destination
 
 REPOSITORY = Path(__file__).parents[2]
 ENVIRONMENT = {"PYTHONPATH": str(REPOSITORY / "agent"), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -153,3 +154,17 @@ def test_a_guest_that_was_restored(room: Room) -> None:
     after = clock(room, "right")
     assert after["began"] == "restored"
     assert after["offset_s"] - before < -2
+
+
+def test_a_guest_that_was_migrated_in(room: Room) -> None:
+    destination = Destination(room)
+    before = clock(room, "right")
+    assert destination.migrate("right") == (True, "")
+    done = destination.run(
+        [sys.executable, "-m", "hostward", "facts", "GuestClocks", "--format", "json"],
+        ENVIRONMENT,
+    )
+    (after,) = json.loads(done.stdout)["facts"]["GuestClocks"]["clocks"]
+    assert (after["guest"], after["began"]) == ("right", "migrated")
+    assert after["since"] >= before["since"]
+    assert after["offset_s"] < before["offset_s"] + after["uncertainty_s"] + before["uncertainty_s"]

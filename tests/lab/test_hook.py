@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.libvirt_room import Room, lacking
+from tests.lab.migration import URI, Destination
 
 REPOSITORY = Path(__file__).parents[2]
 HOOK = REPOSITORY / "packaging/libvirt/qemu"
@@ -193,3 +194,20 @@ def test_what_hangs_inside_the_agent_ends_by_itself(room: Room) -> None:
     done = room.run(["timeout", "3", "sh", "-c", f"( {script} ) 2>&1 & wait $!"])
     assert time.monotonic() - began < 6
     assert "was not judged within 0.8 s" in done.stdout or "Killed" in done.stdout
+
+
+def test_a_real_migration_is_refused_and_the_guest_goes_on_where_it_was(room: Room) -> None:
+    destination = Destination(room)
+    put(room, "/run/agent/hostward.yaml", "")
+    for name in ("good", "bad"):
+        assert start(room, name) == (True, "")
+    put(room, "/run/agent/hostward.yaml", "guests: {hook: refuse}\n")
+    came, said = destination.migrate("bad")
+    assert not came and "A guest has a random number generator" in said
+    assert room.virsh("domstate", "bad").strip() == "running" and destination.names() == []
+    assert destination.migrate("good") == (True, "")
+    put(room, "/run/agent/hostward.yaml", "")
+    assert destination.migrate("bad") == (True, "")
+    assert sorted(destination.names()) == ["bad", "good"]
+    for name in ("good", "bad"):
+        room.run(["virsh", "-c", URI, "destroy", name])
