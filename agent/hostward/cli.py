@@ -12,7 +12,22 @@ if TYPE_CHECKING:
     import argparse
 
 #: The commands, a file each, in the order that --help lists them.
-COMMANDS = ("check", "clock", "explain", "facts", "fix", "history", "log", "modules", "status", "undo", "watch")
+COMMANDS = (
+    "check",
+    "clock",
+    "compare",
+    "explain",
+    "facts",
+    "fix",
+    "history",
+    "hook",
+    "known-issues",
+    "log",
+    "modules",
+    "status",
+    "undo",
+    "watch",
+)
 
 COULD_NOT_TELL = 3
 
@@ -38,7 +53,7 @@ def parser(only: str = "") -> argparse.ArgumentParser:
     subparsers = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     for name in COMMANDS:
         if only in ("", name):
-            importlib.import_module(f"hostward.commands.{name}").add(subparsers)
+            importlib.import_module(f"hostward.commands.{name.replace('-', '_')}").add(subparsers)
     return top
 
 

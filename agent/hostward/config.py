@@ -45,6 +45,8 @@ class Config:
     clock_drift_ppm: float = 50.0
     #: The most that a guest's clock may differ from its host's, in seconds.
     clock_guest_offset_s: float = 0.1
+    #: What libvirt's hook does about a guest with a finding of severity error: "warn", or "refuse" to start it.
+    guests_hook: str = "warn"
     #: The most that the RTC may differ from the system clock, in seconds.
     clock_rtc_offset_s: float = 2.0
     #: Where the daemon writes its figures for node_exporter: a path, "auto" for where it looks by default, "" for none.
@@ -126,6 +128,13 @@ def _clock_uses(file: Document, node: Any, into: dict[str, Any]) -> None:
     into["clock_uses"] = tuple(uses)
 
 
+def _hook(file: Document, node: Any, into: dict[str, Any]) -> None:
+    word = file.scalar(node, "a text", "guests.hook")
+    if word not in ("warn", "refuse"):
+        raise ConfigError(file.at(node), f"guests.hook: {word} is neither warn nor refuse")
+    into["guests_hook"] = word
+
+
 def _textfile(file: Document, node: Any, into: dict[str, Any]) -> None:
     path = file.scalar(node, "a text", "prometheus.textfile")
     if path not in ("", "auto") and not (path.startswith("/") and path.endswith(".prom")):
@@ -155,6 +164,7 @@ _KEYS: dict[str, dict[str, Callable[[Document, Any, dict[str, Any]], None]]] = {
         "guest-offset-s": _number("clock_guest_offset_s", "clock.guest-offset-s", 0.000_01, 3600),
         "rtc-offset-s": _number("clock_rtc_offset_s", "clock.rtc-offset-s", 0.01, 86400),
     },
+    "guests": {"hook": _hook},
     "prometheus": {"textfile": _textfile},
     "report": {"evidence-lines": _evidence_lines},
     "limits": {"program-timeout-s": _program_timeout},

@@ -200,6 +200,27 @@ class RebuildModuleMap:
     release: str
 
 
+@dataclass(frozen=True)
+class SetNicModel:
+    """Give a network card of a guest's stored definition another model.  `uri` is the libvirt driver, `guest` the name
+    (for people), `uuid` the guest, `mac` the card.  The running guest is not touched."""
+
+    uri: str
+    guest: str
+    uuid: str
+    mac: str
+    model: str
+
+
+@dataclass(frozen=True)
+class SetGuestClock:
+    """Set a running guest's clock to this host's, through its guest agent."""
+
+    uri: str
+    guest: str
+    uuid: str
+
+
 Step = Union[
     RunProgram,
     UnitAction,
@@ -211,6 +232,8 @@ Step = Union[
     LoadModule,
     UnloadModule,
     RebuildModuleMap,
+    SetNicModel,
+    SetGuestClock,
 ]
 
 
@@ -274,6 +297,8 @@ __all__ = [
     "RepairClass",
     "Result",
     "RunProgram",
+    "SetGuestClock",
+    "SetNicModel",
     "Severity",
     "Step",
     "Unavailable",

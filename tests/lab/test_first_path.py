@@ -70,6 +70,7 @@ def test_a_kept_clock_passes(machine: Guest) -> None:
     assert passes(machine, "clock.no-keeper")
 
 
+@pytest.mark.proves("rhel-5.6.kvm.hwclock-drift")
 def test_hwclock_on_then_the_keeper_off_is_found_and_fix_starts_the_keeper(machine: Guest) -> None:
     machine.must("systemctl enable --now hwclock.service && systemctl disable --now chrony.service")
     found = result(machine, CLOCK)
@@ -159,6 +160,7 @@ def test_kvm_not_loaded_is_found_and_fix_loads_it(machine: Guest) -> None:
     assert machine.hostward("facts", "KvmDevice", "--format", "json").json()["facts"]["KvmDevice"]["api_version"] == 12
 
 
+@pytest.mark.proves("rhel-5.6.kvm.not-loaded-after-install")
 def test_kvm_not_loaded_is_mended_by_the_script_of_rhel_5(machine: Guest, tmp_path: Path) -> None:
     script = Path(rhel5.build(tmp_path).at("/etc/sysconfig/modules/kvm.modules")).read_text()
     machine.must("mkdir -p /etc/sysconfig/modules")

@@ -12,7 +12,10 @@ from hostward.model import Finding, Reference
 F = TypeVar("F", bound=Callable[..., Iterable[Finding]])
 
 #: The files of checks, one per concern.
-CONCERNS = ("clock", "clock_truth", "modules", "initramfs", "repairs")
+CONCERNS = (
+    *("clock", "clock_truth", "modules", "initramfs", "repairs"),
+    *("guests", "guest_features", "guest_migration", "guest_clones", "guest_clocks", "known_issues"),
+)
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,14 @@ def main(arguments: argparse.Namespace) -> int:
     from hostward.facts.known_issues import KnownIssues
 
     engine = engine_of(arguments)
-    chosen = select(arguments.ids)
     known = engine.fact("KnownIssues")
+    if isinstance(known, KnownIssues) and arguments.ids and all(known.get(id) for id in arguments.ids):
+        from hostward.commands import known_issues
+
+        # an issue's id says as much as a check's: told by the command that lists them
+        arguments.release, arguments.all = "", True
+        return known_issues.main(arguments)
+    chosen = select(arguments.ids)
     if isinstance(known, Unavailable):
         if arguments.format == "text":
             print(f"(known issues can't be read: {known.reason})\n")

@@ -8,10 +8,13 @@ big-endian count of index entries and of data bytes, the entries (tag, type, off
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from hostward.host import Host, HostError, Missing
+
+T = TypeVar("T")
 
 HEADER_MAX = 64 << 20  # rpm's own bound is 256 MB; the largest headers of distributions have about 10
 ENTRIES_MAX = 65_535
@@ -20,7 +23,7 @@ STEPS_MAX = 20_000_000  # virtual machine steps that sqlite may take for one hos
 BYTES_MAX = 512 << 20  # of headers looked into for one host
 
 _NAME, _VERSION, _RELEASE, _EPOCH, _ARCH = 1000, 1001, 1002, 1003, 1022
-_DIR_INDEXES, _BASENAMES, _DIRNAMES = 1116, 1117, 1118
+_DIR_INDEXES, _BASENAMES, _DIRNAMES, _CHANGELOG = 1116, 1117, 1118, 1082
 _INT32, _STRING, _STRING_ARRAY = 4, 6, 8
 
 
@@ -114,9 +117,50 @@ def owners(host: Host, path: str, wanted: Iterable[str]) -> dict[str, Package]:
 
     Raises HostError when the database is no such thing, is damaged, or would take too long.
     """
+
+    def look(connection: object) -> dict[str, Package]:
+        found: dict[str, Package] = {}
+        left = BYTES_MAX
+        for name in wanted:
+            package, read = _owner(connection, name)
+            left -= read
+            if package:
+                found[name] = package
+            if left < 0:
+                raise HostError(path, f"more than {BYTES_MAX >> 20} MiB of package headers claim these files")
+        return found
+
+    return _asked(host, path, "Basenames", look)
+
+
+def named(host: Host, path: str, wanted: Iterable[str]) -> dict[str, list[tuple[Package, str]]]:
+    """The installed packages of each wanted name with the text of their changelogs, as `owners` looks them up."""
+
+    def look(connection: object) -> dict[str, list[tuple[Package, str]]]:
+        import sqlite3
+
+        assert isinstance(connection, sqlite3.Connection)
+        found: dict[str, list[tuple[Package, str]]] = {}
+        for name in wanted:
+            rows = connection.execute(
+                "SELECT p.blob FROM Name n JOIN Packages p ON p.hnum = n.hnum WHERE n.key = ? "
+                "AND length(p.blob) <= ? LIMIT 10",
+                (name, HEADER_MAX),
+            )
+            for (blob,) in rows:
+                if not isinstance(blob, bytes):
+                    raise BadHeader("a row of another type")
+                header = Header(blob)
+                found.setdefault(name, []).append((header.package(), "\n".join(header.strings(_CHANGELOG))))
+        return found
+
+    return _asked(host, path, "Name", look)
+
+
+def _asked(host: Host, path: str, table: str, look: Callable[[object], dict[str, T]]) -> dict[str, T]:
+    """What `look` finds with a connection to the sqlite database at `path`, within bounds.  Raises HostError."""
     import sqlite3
 
-    found: dict[str, Package] = {}
     with host.open(path) as file:
         if file.read_at(0, 16) != b"SQLite format 3\0":
             raise HostError(path, "is not an SQLite database")
@@ -134,17 +178,10 @@ def owners(host: Host, path: str, wanted: Iterable[str]) -> dict[str, Package]:
             connection.execute("PRAGMA trusted_schema = OFF")
             # a view of that name could compute for ever
             tables = connection.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN (?, ?)",
-                                        ("Packages", "Basenames")).fetchone()  # fmt: skip
+                                        ("Packages", table)).fetchone()  # fmt: skip
             if tables[0] != 2:
-                raise HostError(path, "has no tables Packages and Basenames, so it is no rpm database")
-            left = BYTES_MAX
-            for name in wanted:
-                package, read = _owner(connection, name)
-                left -= read
-                if package:
-                    found[name] = package
-                if left < 0:
-                    raise HostError(path, f"more than {BYTES_MAX >> 20} MiB of package headers claim these files")
+                raise HostError(path, f"has no tables Packages and {table}, so it is no rpm database")
+            found = look(connection)
         except (sqlite3.Error, BadHeader) as error:
             raise HostError(path, f"is damaged: {error}") from None
         finally:

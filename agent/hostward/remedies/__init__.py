@@ -12,7 +12,7 @@ from hostward.model import Remedy, RepairClass
 F = TypeVar("F", bound=Callable[..., Remedy])
 
 #: The files of remedies, one per concern.
-CONCERNS = ("clock", "modules", "boot")
+CONCERNS = ("clock", "modules", "boot", "guests")
 
 
 class NoRemedy(Exception):

@@ -262,6 +262,7 @@ def kvm(
     return list(checks.kvm_not_loaded(cpu, device, there or loaded(), modules, boot, RUNNING))
 
 
+@pytest.mark.proves("rhel-5.6.kvm.not-loaded-after-install")
 def test_kvm_installed_and_not_loaded_is_an_error_with_a_remedy() -> None:
     (finding,) = kvm(modules=replace(KVM, script="/etc/sysconfig/modules/kvm.modules"))
     assert finding.severity is Severity.ERROR and finding.remedies == ("modules.load-kvm",)

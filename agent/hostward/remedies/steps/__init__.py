@@ -59,6 +59,7 @@ class Craft:
 
 def craft_of(step: Step) -> Craft:
     """The craft of a step's family."""
+    from hostward.remedies.steps.guests import GuestClockCraft, NicModelCraft
     from hostward.remedies.steps.modules import ModuleCraft, ModuleMapCraft
     from hostward.remedies.steps.paths import PathCraft
     from hostward.remedies.steps.programs import ProgramCraft
@@ -72,6 +73,10 @@ def craft_of(step: Step) -> Craft:
         return ModuleCraft()
     if isinstance(step, model.RebuildModuleMap):
         return ModuleMapCraft()
+    if isinstance(step, model.SetNicModel):
+        return NicModelCraft()
+    if isinstance(step, model.SetGuestClock):
+        return GuestClockCraft()
     return PathCraft()
 
 
@@ -93,6 +98,8 @@ _KINDS: dict[str, type[Any]] = {
         model.LoadModule,
         model.UnloadModule,
         model.RebuildModuleMap,
+        model.SetNicModel,
+        model.SetGuestClock,
     )
 }
 
