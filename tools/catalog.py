@@ -21,12 +21,13 @@ from hostward.daemon.messages import (  # noqa: E402
     FAILED,
     GAVE_UP,
     GONE,
-    GOOD_CONFIG,
     KINDS,
+    NO_TEXTFILE,
     REPAIRED,
     SIGHTED,
     START,
     UNDONE,
+    UNWRITABLE,
     message_id,
 )
 
@@ -104,14 +105,25 @@ begins here. A damaged file after a clean shutdown points to the disk or its fil
     ),
     BAD_CONFIG: (
         "hostward's configuration has an error",
-        """@HOSTWARD_WHY@
+        """@HOSTWARD_SUMMARY@
 
 Until it is mended hostward judges by its defaults, as if there were no configuration, and repairs nothing. A check
 that the configuration switches off is made as well. The file is read again as soon as it changes.""",
     ),
-    GOOD_CONFIG: (
-        "hostward's configuration is in order again",
-        """hostward judges and repairs by its configuration again.""",
+    UNWRITABLE: (
+        "hostward's state can't be written",
+        """@HOSTWARD_SUMMARY@
+
+Results, history and what was told already are kept in /run/hostward meanwhile, which the next boot clears. Repairs
+are not made, since their journal has no place either. Make room, or make the file system writable again; a file
+system that turned read-only by itself has an error that `dmesg` tells.""",
+    ),
+    NO_TEXTFILE: (
+        "hostward's figures for Prometheus can't be written",
+        """@HOSTWARD_SUMMARY@
+
+What node_exporter reads stays as it was, so an alert on hostward_last_run_timestamp_seconds tells of it too. Make
+the directory writable, or set prometheus.textfile in /etc/hostward/hostward.yaml to another file, or to "".""",
     ),
     START: (
         "hostward watches this host",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import argparse
 
 #: The commands, a file each, in the order that --help lists them.
-COMMANDS = ("check", "clock", "explain", "facts", "fix", "log", "modules", "scriptlet", "undo")
+COMMANDS = ("check", "clock", "explain", "facts", "fix", "history", "log", "modules", "scriptlet", "status", "undo")
 
 COULD_NOT_TELL = 3
 

@@ -20,12 +20,20 @@ if TYPE_CHECKING:
 #: The namespace of the ids (RFC 4122, version 5); never to be changed.
 NAMESPACE = "7f0c3b0e-6f0e-5a57-9d5c-2c8b1f7f6a11"
 REPAIRED, UNDONE, FAILED, GAVE_UP = "repaired", "repair-undone", "repair-failed", "gave-up"
-DAMAGED, BAD_CONFIG, GOOD_CONFIG, START = "state-damaged", "configuration-error", "configuration-good", "start"
+DAMAGED, START = "state-damaged", "start"
+BAD_CONFIG, UNWRITABLE, NO_TEXTFILE = "configuration-error", "state-unwritable", "textfile-unwritable"
 #: The kinds of messages that have one id each, whatever check they are about.
-KINDS = (GONE, BLIND, SIGHTED, REPAIRED, UNDONE, FAILED, GAVE_UP, DAMAGED, BAD_CONFIG, GOOD_CONFIG, START)
+KINDS = (GONE, BLIND, SIGHTED, REPAIRED, UNDONE, FAILED, GAVE_UP, DAMAGED, START, BAD_CONFIG,
+         UNWRITABLE, NO_TEXTFILE)  # fmt: skip
+
+#: Results of no check, on the agent's own footing, and the kinds that their findings are told as.
+CONFIGURATION, STATE, TEXTFILE = "hostward.configuration", "hostward.state", "hostward.textfile"
+_OWN = {CONFIGURATION: BAD_CONFIG, STATE: UNWRITABLE, TEXTFILE: NO_TEXTFILE}
 
 _PRIORITIES = {"error": "3", "warning": "4", "info": "6"}
-_QUIET = {GONE: "5", SIGHTED: "5", REPAIRED: "5", GOOD_CONFIG: "5", START: "6"}
+_QUIET = {GONE: "5", SIGHTED: "5", REPAIRED: "5", START: "6"}
+#: What the subject of a finding begins with that says that a remedy, named after it, is not tried any more.
+GAVE_UP_ON = "repair "
 _FIELD_MAX = 4_000
 #: What is told later than this after it happened carries its time in the message.
 _LATE_S = 60
@@ -35,8 +43,16 @@ def message_id(kind: str, check: str = "") -> str:
     """The MESSAGE_ID, 32 hexadecimal digits: of the findings of a check (`appeared` and `changed`), or of a kind."""
     import uuid
 
-    name = f"finding {check}" if kind in (APPEARED, CHANGED) else kind
+    name = kind
+    if kind in (APPEARED, CHANGED):
+        name = _OWN.get(check) or f"finding {check}"
     return uuid.uuid5(uuid.UUID(NAMESPACE), name).hex
+
+
+def _id(t: Transition) -> str:
+    if t.what in (APPEARED, CHANGED) and t.subject.startswith(GAVE_UP_ON):
+        return message_id(GAVE_UP)
+    return message_id(t.what, t.check)
 
 
 def message(t: Transition) -> str:
@@ -63,7 +79,7 @@ def message(t: Transition) -> str:
 def fields(t: Transition, now: Moment) -> dict[str, str]:
     """The entry's other fields, bounded."""
     found: dict[str, Any] = {
-        "MESSAGE_ID": message_id(t.what, t.check),
+        "MESSAGE_ID": _id(t),
         "PRIORITY": _QUIET.get(t.what, _PRIORITIES.get(t.severity, "6")),
         "SYSLOG_IDENTIFIER": "hostward",
         "HOSTWARD_VERSION": __version__,
@@ -78,7 +94,7 @@ def fields(t: Transition, now: Moment) -> dict[str, str]:
         "HOSTWARD_REMEDIES": t.document.get("remedies", ()),
         "HOSTWARD_WHY": t.document.get("why", ""),
         "HOSTWARD_REPAIR": t.document.get("repair", ""),
-        "HOSTWARD_REMEDY": t.document.get("remedy", ""),
+        "HOSTWARD_REMEDY": t.subject[len(GAVE_UP_ON) :] if t.subject.startswith(GAVE_UP_ON) else "",
     }
     if _late(t, now):
         found["HOSTWARD_WHEN"] = date_words(t.when.at)

@@ -19,9 +19,16 @@ _FIGURE = re.compile(
 )
 
 
-def merge(old: dict[str, Standing], results: Iterable[Result], known: Iterable[str] | None, now: Moment) -> Merged:
+def merge(
+    old: dict[str, Standing],
+    results: Iterable[Result],
+    known: Iterable[str] | None,
+    now: Moment,
+    tentative: bool = False,
+) -> Merged:
     """The standings that fresh results make of the old ones, the checks to forget, and the transitions between.
 
+    `tentative`: only what is found counts, what is no longer found may come back within this same judgement.
     `known` are the ids of all checks there are when all of them were judged, None otherwise: what stands of others is
     then forgotten.
     """
@@ -29,13 +36,25 @@ def merge(old: dict[str, Standing], results: Iterable[Result], known: Iterable[s
     transitions: list[Transition] = []
     for fresh in results:
         result = bounded(fresh)
-        standing, found = _judged(old.get(result.check), result, now)
+        before = old.get(result.check)
+        if tentative:
+            result = _with_kept(result, before)
+        standing, found = _judged(before, result, now)
         standings[result.check] = standing
         transitions += found
     forget = [] if known is None else sorted(set(old) - set(known) - set(standings))
     for id in forget:
         transitions += [_gone(id, f, now, "there is no such check any more") for f in old[id].result.findings]
     return standings, forget, transitions
+
+
+def _with_kept(result: Result, before: Standing | None) -> Result:
+    """A result that also has the findings of before which it does not have."""
+    if before is None or not result.findings:
+        return before.result if before is not None else result
+    mine = _identified(result.findings)
+    gone = [finding for key, finding in _identified(before.result.findings).items() if key not in mine]
+    return replace(result, findings=(*result.findings, *gone))
 
 
 def _judged(old: Standing | None, result: Result, now: Moment) -> tuple[Standing, list[Transition]]:

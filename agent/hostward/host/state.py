@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import sqlite3
 
 DIRECTORY = "/var/lib/hostward"
+#: Where the daemon keeps it while that can't be written; lost at the next boot.
+FALLBACK = "/run/hostward"
 #: Transitions that are kept; the oldest go, by their number and never by a date.
 TRANSITIONS_MAX = 10_000
 #: Findings of one check that are kept, and of each the lines of evidence, a line's and a text's length.
@@ -118,10 +120,15 @@ class State:
 
         return self._database.change(within, "the state can't be written")[1]
 
-    def add(self, transitions: Iterable[Transition]) -> str:
-        """Adds transitions that come of no check: repairs, a damaged file.  Raises HostError."""
+    def add(self, transitions: Iterable[Transition], unless_last: bool = False) -> str:
+        """Adds transitions that come of no check: repairs, a damaged file.  `unless_last`: not those whose subject's
+        last one says the very same.  Raises HostError."""
         transitions = list(transitions)
-        return self._database.change(lambda database: _put_transitions(database, transitions))[1]
+
+        def within(database: sqlite3.Connection) -> None:
+            _put_transitions(database, [t for t in transitions if not (unless_last and _is_last(database, t))])
+
+        return self._database.change(within, "the state can't be written")[1]
 
     def untold(self, limit: int = 1_000) -> list[Transition]:
         """The oldest transitions that the journal does not have yet.  Raises HostError."""
@@ -148,17 +155,14 @@ class State:
 
         return self._database.read(within, _ABSENT)
 
-    def transitions(self, glob: str = "*", since_at: float | None = None, limit: int = 100) -> list[Transition]:
-        """The latest transitions of the checks that a glob names, oldest first.  Raises Missing, HostError.
+    def transitions(self, glob: str = "*", limit: int = 100) -> list[Transition]:
+        """The latest transitions of the checks that a glob names, in the order of their happening.
 
-        `since_at` asks for those whose own wall clock time is no earlier; their order is that of their happening.
+        Raises Missing, HostError.
         """
 
         def within(database: sqlite3.Connection) -> list[Transition]:
-            where, values = "WHERE check_id GLOB ?", [glob]
-            if since_at is not None:
-                where, values = f"{where} AND at >= ?", [*values, since_at]  # type: ignore[list-item]
-            return _transitions(database, f"{where} ORDER BY id DESC LIMIT ?", (*values, limit))[::-1]
+            return _transitions(database, "WHERE check_id GLOB ? ORDER BY id DESC LIMIT ?", (glob, limit))[::-1]
 
         return self._database.read(within, _ABSENT)
 
@@ -221,6 +225,14 @@ def _transitions(database: sqlite3.Connection, rest: str, values: tuple[Any, ...
         texts = (str(check), str(subject), str(what), str(severity), str(summary))
         found.append(Transition(int(id), _moment(at, boot, up), *texts, _mapping(document)))
     return found
+
+
+def _is_last(database: sqlite3.Connection, t: Transition) -> bool:
+    last = database.execute(
+        "SELECT what, document FROM transition WHERE check_id = ? AND subject = ? ORDER BY id DESC LIMIT 1",
+        (t.check, _cut(t.subject, _LINE_MAX)),
+    ).fetchone()
+    return last is not None and (last[0], last[1]) == (t.what, _fitting(t.document))
 
 
 def _put_transitions(database: sqlite3.Connection, transitions: list[Transition]) -> None:
