@@ -9,8 +9,7 @@ from typing import Any
 def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "scriptlet",
-        help="for scriptlets of packages: say what a transaction broke, load KVM where the configuration lets it; "
-        "always exit status 0, silent when all is well",
+        help="for the scriptlets of packages: say what a transaction broke",
         description="Judges what a package transaction did to kernel modules. Nothing is printed when all is well, "
         "else a few lines in depmod's words and one of advice. On a live system it repairs what the configuration lets "
         "happen unattended; in a chroot, an image build, a container or under rpm-ostree it changes nothing. "
