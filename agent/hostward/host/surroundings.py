@@ -13,7 +13,8 @@ from hostward.host.errors import HostError
 RPM_LOCKS = ("/usr/lib/sysimage/rpm/.rpm.lock", "/var/lib/rpm/.rpm.lock")
 #: struct flock of the C library on every 64-bit Linux: type, whence, start, length, pid.
 _FLOCK = struct.Struct("hhqqi4x")
-_SAID = "/run/hostward/scriptlet"
+#: What was done in the last transaction, by digest.
+_DONE = "/run/hostward/scriptlet"
 
 
 def not_live(root: str = "/") -> str:
@@ -67,31 +68,34 @@ def _begun(process: int) -> str:
         return ""
 
 
-def said_already(lines: list[str]) -> bool:
-    """Whether the same was said before in this rpm transaction; from now on it was.
+def first_in_transaction(what: str) -> bool:
+    """Whether this is the first time that `what` is done in the rpm transaction under way; from now on it was done.
 
-    An upgrade sets off the triggers of both what came and what went.
+    Always so outside a transaction, and where /run can't be written to.
     """
     transaction = rpm_transaction()
     if not transaction:
-        return False
+        return True
     from hostward.host.place import own_directory
 
-    digest = hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
-    now = f"{transaction}\n{digest}\n".encode()
+    head = f"{transaction}\n".encode()
+    line = hashlib.sha256(what.encode("utf-8", "surrogateescape")).hexdigest().encode() + b"\n"
     try:
-        own_directory(os.path.dirname(_SAID))
-        fd = os.open(_SAID, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+        own_directory(os.path.dirname(_DONE))
+        fd = os.open(_DONE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
         try:
-            if os.read(fd, 4096) == now:
-                return True
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, now, 0)
+            before = os.read(fd, 1 << 16)
+            if not before.startswith(head):
+                os.ftruncate(fd, 0)
+                before = b""
+            elif line in before:
+                return False
+            os.pwrite(fd, (before or head) + line, 0)
         finally:
             os.close(fd)
     except (HostError, OSError):
         pass
-    return False
+    return True
 
 
 def names_on_stdin(limit: int = 32 << 20) -> list[str]:

@@ -10,7 +10,7 @@ from hostward.engine import Engine
 from hostward.facts.module_trees import ModuleTrees
 from hostward.facts.verdicts import JudgedModule, ModuleVerdicts
 from hostward.host import Host, HostError
-from hostward.host.surroundings import names_on_stdin, not_live, rpm_transaction, said_already
+from hostward.host.surroundings import first_in_transaction, names_on_stdin, not_live, rpm_transaction
 from hostward.model import Finding, Outcome, Result, Severity, Unavailable
 from hostward.report.text import safe
 from hostward.scriptlet import EVENTS, KERNEL_EVENTS
@@ -40,6 +40,8 @@ def judge(event: str, names: Sequence[str], say: Say, repairing: Callable[[], No
         return
     if event in KERNEL_EVENTS and rpm_transaction():
         return  # kernel-install(8) called by a kernel package: the file trigger speaks once, at its end
+    if event == "modules-removed" and not first_in_transaction(event):
+        return  # a trigger each for the directories that files went from
     touched = _touched(event, names)
     if touched.nothing:
         return
@@ -51,9 +53,8 @@ def judge(event: str, names: Sequence[str], say: Say, repairing: Callable[[], No
     if live and not trouble:
         lines += _repaired(engine, event, touched, repairing)
     lines += _found(engine, event, touched, names)
-    if lines and not said_already(lines):
-        for line in lines:
-            say(safe(line))
+    for line in lines:
+        say(safe(line))
 
 
 def _touched(event: str, names: Sequence[str]) -> Touched:
@@ -115,6 +116,8 @@ def _found(engine: Engine, event: str, touched: Touched, packages: Sequence[str]
     if verdicts is not None:
         if event.startswith("post-") and packages:
             verdicts = _of_packages(engine, verdicts, packages)
+        if event.endswith("removed") or event == "post-remove":
+            verdicts = ModuleVerdicts(tuple(filter(_by_removal, verdicts.modules)))
         engine.facts["ModuleVerdicts"] = verdicts
         results.append(engine.run(checks.CHECKS["modules.weak-updates-symbols"]))
     if engine.host.live:
@@ -159,18 +162,32 @@ def _of_packages(engine: Engine, verdicts: ModuleVerdicts, packages: Sequence[st
     return ModuleVerdicts(tuple(mine)) if mine else verdicts
 
 
+def _by_removal(module: JudgedModule) -> bool:
+    """Whether it may fail for want of what was removed: a symbol that another module had, or has otherwise."""
+    return any(
+        reason.rule in ("unknown-symbol", "provider-fails")
+        or (reason.rule == "symbol-crc" and reason.provider not in ("", "vmlinux"))
+        for reason in module.verdict.reasons
+    )
+
+
 def _lines(results: Iterable[Result]) -> Iterator[str]:
+    """What is wrong, each thing once a transaction: an upgrade also sets off the trigger of what went."""
     results = list(results)
     found = [finding for result in results for finding in result.findings if finding.severity > Severity.INFO]
-    faults = [f"hostward: {r.check}: {r.reason}" for r in results if r.outcome is Outcome.FAILED]
-    told = list(dict.fromkeys(line for finding in found for line in _depmod_lines(finding)))
-    yield from told[:LINES_MAX]
+    told: dict[str, Finding] = {}
+    for finding in found:
+        for line in _depmod_lines(finding):
+            if line not in told and first_in_transaction(line):
+                told[line] = finding
+    yield from list(told)[:LINES_MAX]
     if len(told) > LINES_MAX:
         yield f"WARNING: and {len(told) - LINES_MAX} more like these"
-    yield from faults[:1]
-    if found:
-        first = found[0]
-        yield f"hostward: {first.advice or first.summary} `hostward check 'modules.*'` tells all."
+    for result in results:
+        if result.outcome is Outcome.FAILED:
+            yield f"hostward: {result.check}: {result.reason}"
+    for finding in list(told.values())[:1]:
+        yield f"hostward: {finding.advice or finding.summary} `hostward check 'modules.*'` tells all."
 
 
 def _depmod_lines(finding: Finding) -> list[str]:
