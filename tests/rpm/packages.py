@@ -102,7 +102,16 @@ def build(packages: Sequence[Package], target: Path) -> list[Path]:
         for number, package in enumerate(packages):
             specs.append(f"{work}/{number}.spec")
             Path(specs[-1]).write_text(package.spec)
-        argv = ["rpmbuild", "-bb", "--quiet", "--nodeps", "--define", f"_topdir {work}", "--define", f"_rpmdir {target}"]
+        argv = [
+            "rpmbuild",
+            "-bb",
+            "--quiet",
+            "--nodeps",
+            "--define",
+            f"_topdir {work}",
+            "--define",
+            f"_rpmdir {target}",
+        ]
         argv += ["--define", "_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm"]
         argv += ["--define", "_binary_payload w0.ufdio", "--define", "__os_install_post %{nil}"]
         done = subprocess.run([*argv, *specs], capture_output=True, text=True)

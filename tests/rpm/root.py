@@ -132,6 +132,11 @@ class Root:
         argv += [f"--setopt=logdir={self._dir}/log", "--setopt=best=0"]
         (self._dir / ".rpmmacros").write_text("%_dbpath /var/lib/rpm\n")
         done = subprocess.run(
-            [*argv, *words], env={**os.environ, "HOME": str(self._dir)}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120
+            [*argv, *words],
+            env={**os.environ, "HOME": str(self._dir)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=120,
         )
         return Done(done.returncode, done.stdout.decode(errors="replace"))
