@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from hostward.checks import CHECKS
 from hostward.engine import Engine
 from hostward.host import Host, HostError
-from hostward.host.journal import Entry, Journal, now
+from hostward.host.journal import Entry, Journal
 from hostward.host.lock import Held, Lock
+from hostward.host.moment import now
 from hostward.model import Finding, Outcome, Remedy, RepairClass, Result, Severity, Unavailable
 from hostward.remedies import REMEDIES, NoRemedy, RemedyKind, executor, policy
 from hostward.remedies.executor import Report

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from hostward import __version__, checks, config, remedies, repair
+from hostward import __version__, config, remedies, repair
 from hostward.config import Config
 from hostward.daemon import messages, places
 from hostward.daemon.memory import Memory
 from hostward.daemon.messages import CONFIGURATION, STATE, TEXTFILE
-from hostward.engine import Engine, checks_for, describe, exit_status
+from hostward.daemon.selection import Selected, by_signature, select
+from hostward.engine import Engine, describe, exit_status
 from hostward.host import Host, HostError, liveness, textfile
 from hostward.host.journald import JournalWriter
 from hostward.host.moment import Moment, now
@@ -58,7 +59,7 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     "directories", "files", "units" to watch, and "kinds": path -> kind of event), "again_s" (when to judge again
     whatever happens, None for no need).
     """
-    return Judgement(Host.running(), JournalWriter()).run(task)
+    return Judgement(Host.running(), JournalWriter(), choose=select).run(task)
 
 
 class Judgement:
@@ -71,35 +72,36 @@ class Judgement:
         clock: Callable[[], Moment] = now,
         engine_of: Callable[[Host, Config], Engine] = Engine,
         memory: Memory | None = None,
+        choose: Callable[[Iterable[str]], Selected] = by_signature,
     ) -> None:
         self.host = host
         self.writer = writer
         self.clock = clock
         self.engine_of = engine_of
         self.memory = memory or Memory.of(host)
+        self.choose = choose
 
     def run(self, task: dict[str, Any]) -> dict[str, Any]:
         started = time.monotonic()
-        known = checks.load_all()
-        settings, wrong = _configuration(str(task.get("config", "")))
+        selected, known = self.choose(task["events"])
+        settings, wrong = _configuration(str(task.get("config", "")), known)
         self.host.program_timeout_s = settings.program_timeout_s
         engine = self.engine_of(self.host, settings)
-        events = set(task["events"])
-        selected = checks_for(events)
         results = engine.check(selected)
-        measures = _measures(engine)
+        measures, units = _measures(engine), _units(engine)  # before repairs: they make the engine forget
         mend = not task.get("no_repair") and not wrong and any(f.remedies for r in results for f in r.findings)
         if mend:
             # What is found is told before anything is done about it; what is no longer found, once repairs are over.
             self._merge(results, tentative=True)
             repaired, results = self._repair(engine, results)
             measures.update(_measures(engine))
+            units = _units(engine) or units
         else:
             repaired = []
         everything = [*known, *_TITLES] if len(selected) == len(known) else None
         self._merge([*results, _own(CONFIGURATION, wrong)], known=everything)
         picture = self._publish(settings, measures, started)
-        return self._close(task, engine, picture, measures, repaired, started, wrong)
+        return self._close(task, engine, picture, measures, units, repaired, started, wrong)
 
     def _merge(self, results: Iterable[Result], known: list[str] | None = None, tentative: bool = False) -> None:
         said = self.memory.merge(results, known, self.clock(), tentative)
@@ -156,6 +158,7 @@ class Judgement:
         engine: Engine,
         picture: Picture,
         measures: dict[str, Any],
+        units: list[str],
         repaired: list[Repaired],
         started: float,
         wrong: str,
@@ -166,7 +169,7 @@ class Judgement:
         if task.get("first"):
             self._start(picture, summary)
         duration_s = round(time.monotonic() - started, 3)
-        units = _units(engine) or picture.measures.get("units", [])
+        units = units or picture.measures.get("units", [])
         daemon = int(task.get("daemon") or os.getppid())
         document = {
             "reason": str(task.get("reason", ""))[:500],
@@ -181,6 +184,7 @@ class Judgement:
         kept = {"prometheus": {**picture.measures.get("prometheus", {}), **measures}, "units": units}
         self.memory.close_run(Run(self.clock(), duration_s, document), kept)
         self.memory.tell(self.writer, self.clock())
+        self.memory.close()
         return {
             "status": f"{summary}; judged in {duration_s:.1f} s",
             "severity": severity,
@@ -202,13 +206,13 @@ class Judgement:
         )
 
 
-def _configuration(path: str) -> tuple[Config, str]:
+def _configuration(path: str, known: list[str]) -> tuple[Config, str]:
     """The configuration, or the defaults and what is wrong with it."""
     try:
         settings = config.load(path)
         if settings.where:
             freest = {id: kind.at_most for id, kind in remedies.load_all().items()}
-            settings.verify_ids(checks.load_all(), freest)
+            settings.verify_ids(known, freest)
         else:
             remedies.load_all()
         return settings, ""

@@ -31,7 +31,11 @@ class Memory:
 
     @classmethod
     def of(cls, host: Host) -> Memory:
-        return cls(State.at(host.state_directory), State.at(FALLBACK))
+        return cls(State.at(host.state_directory, keep_open=True), State.at(FALLBACK, keep_open=True))
+
+    def close(self) -> None:
+        for state in self._states:
+            state.close()
 
     def merge(self, results: Iterable[Result], known: list[str] | None, moment: Moment, tentative: bool) -> str:
         """Merges fresh results into what stands (see transitions.merge).  Returns what became of a damaged file."""
@@ -84,4 +88,4 @@ class Memory:
                     self._seed = self._states[0].picture().standings
                 except HostError:
                     pass
-                del self._states[0]
+                self._states.pop(0).close()

@@ -51,8 +51,10 @@ class Host(Tree):
             raise Missing(root, f"{reason}; --root wants the directory that holds the host's /etc, /lib and so on")
         return cls(absolute, live=False)
 
-    def run(self, argv: Sequence[str], timeout_s: float | None = None, input: bytes = b"") -> Completed:
-        """Runs a trusted program of the running machine to its end, without a shell.
+    def run(
+        self, argv: Sequence[str], timeout_s: float | None = None, input: bytes = b"", bound: bool = False
+    ) -> Completed:
+        """Runs a trusted program of the running machine to its end, without a shell; with `bound` it ends when we do.
 
         Raises NotLive under a root, Missing, Untrusted, or HostError at the time limit.
         """
@@ -60,7 +62,7 @@ class Host(Tree):
             raise NotLive(argv[0], "not run: this tree is looked at from outside and nothing in it is executed")
         from hostward.host.programs import run
 
-        return run(argv, timeout_s or self.program_timeout_s, input)
+        return run(argv, timeout_s or self.program_timeout_s, input, bound)
 
     def uname(self) -> os.uname_result:
         """uname(2) of the running machine.  Raises NotLive under a root."""

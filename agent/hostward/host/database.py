@@ -54,10 +54,22 @@ class Garbled(ValueError):
 
 
 class Database:
-    """One file.  Every error is a HostError that names it."""
+    """One file.  Every error is a HostError that names it.
 
-    def __init__(self, path: str) -> None:
+    `keep_open`: the connection stays open between changes, till `close`; the last one to close writes the log into the
+    file and waits for the disk, which is not to happen after each of several changes.
+    """
+
+    def __init__(self, path: str, keep_open: bool = False) -> None:
         self.path = path
+        self._keep_open = keep_open
+        self._open: sqlite3.Connection | None = None
+        self._open_inode: int | None = None
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open.close()
+            self._open = None
 
     def change(
         self, work: Callable[[sqlite3.Connection], T], failed: str = "nothing could be written"
@@ -114,6 +126,30 @@ class Database:
         raise AssertionError("unreachable")
 
     def _change(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._open is not None and _inode(self.path) != self._open_inode:
+            self.close()  # another hostward put it aside, or somebody removed it
+        database = self._open or self._connected()
+        try:
+            database.execute("BEGIN IMMEDIATE")
+            version = self._version(database)
+            for statements in MIGRATIONS[version:]:
+                for statement in statements:
+                    database.execute(statement)
+            if version < SCHEMA:
+                database.execute(f"PRAGMA user_version = {SCHEMA}")
+            answer = work(database)
+            database.execute("COMMIT")
+        except BaseException:
+            self._open = None
+            database.close()  # which rolls back
+            raise
+        if self._keep_open:
+            self._open, self._open_inode = database, _inode(self.path)
+        else:
+            database.close()
+        return answer
+
+    def _connected(self) -> sqlite3.Connection:
         import sqlite3
 
         mask = os.umask(0o077)
@@ -124,18 +160,10 @@ class Database:
         try:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = NORMAL")
-            database.execute("BEGIN IMMEDIATE")
-            version = self._version(database)
-            for statements in MIGRATIONS[version:]:
-                for statement in statements:
-                    database.execute(statement)
-            if version < SCHEMA:
-                database.execute(f"PRAGMA user_version = {SCHEMA}")
-            answer = work(database)
-            database.execute("COMMIT")
-            return answer
-        finally:
+        except BaseException:
             database.close()
+            raise
+        return database
 
     def _version(self, database: sqlite3.Connection) -> int:
         """The file's schema: 0 for an empty file.  Raises HostError for one that a newer hostward wrote."""

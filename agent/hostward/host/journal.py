@@ -199,19 +199,11 @@ class Journal:
 
 
 def _now() -> dict[str, Any]:
-    """Three clocks: wall time for people, the boot and the time since it for intervals that no step of it upsets."""
-    import time
+    """The instant of a record, as host.moment has it."""
+    from hostward.host.moment import now
 
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            boot = file.read(64).strip()
-    except (OSError, ValueError):
-        boot = ""
-    return {"at": round(time.time(), 3), "boot": boot, "up": round(time.clock_gettime(time.CLOCK_BOOTTIME), 3)}
-
-
-#: The same three clocks, for whoever compares a record with now.
-now = _now
+    moment = now()
+    return {"at": moment.at, "boot": moment.boot, "up": moment.up}
 
 
 def _line(record: dict[str, Any]) -> bytes:

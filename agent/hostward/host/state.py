@@ -84,13 +84,17 @@ Merged = tuple[dict[str, Standing], list[str], list[Transition]]
 class State:
     """The state in one file.  Every error is a HostError that names it."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, keep_open: bool = False) -> None:
         self.path = path
-        self._database = Database(path)
+        self._database = Database(path, keep_open)
 
     @classmethod
-    def at(cls, directory: str = DIRECTORY) -> State:
-        return cls(f"{directory}/{NAME}")
+    def at(cls, directory: str = DIRECTORY, keep_open: bool = False) -> State:
+        return cls(f"{directory}/{NAME}", keep_open)
+
+    def close(self) -> None:
+        """Ends what `keep_open` keeps open; a later change opens it again."""
+        self._database.close()
 
     def merge(self, work: Callable[[dict[str, Standing]], Merged]) -> str:
         """Lets `work` tell from what stands what is to stand, and writes that with its transitions, in one transaction.

@@ -6,9 +6,9 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from hostward.host.journal import Entry
+from hostward.host.moment import Moment
 from hostward.model import Remedy
 from hostward.remedies.steps import encode
 
@@ -39,10 +39,10 @@ def fingerprint(remedy: Remedy, findings: Iterable[tuple[str, str]], release: st
     return hashlib.sha256(json.dumps(facts).encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
-def decide(entries: Iterable[Entry], print_: str, now: dict[str, Any]) -> Decision:
+def decide(entries: Iterable[Entry], print_: str, now: Moment) -> Decision:
     """Judges by the journal (`entries`, newest first) whether to try now.
 
-    `now` has the clocks that journal records carry: `boot` and `up`, the seconds since that boot.
+    Intervals are told by the time since boot, which no step of the clock upsets.
     """
     tries = 0
     last_up = 0.0
@@ -58,7 +58,7 @@ def decide(entries: Iterable[Entry], print_: str, now: dict[str, Any]) -> Decisi
                 return Decision("held-back", f"somebody undid repair {number}; `hostward fix` applies it again")
             break
         end = entry.of_kind("end")
-        same_boot = first.get("boot") == now["boot"]
+        same_boot = first.get("boot") == now.boot
         if not end and not same_boot:
             return Decision(
                 "gave-up",
@@ -69,7 +69,7 @@ def decide(entries: Iterable[Entry], print_: str, now: dict[str, Any]) -> Decisi
             continue
         last = entry.records[-1]
         up = float(last.get("up", 0.0))
-        age = float(now["up"]) - up
+        age = now.up - up
         if end and end[-1].get("outcome") == "helped" and age > HELD_S:
             break
         if first.get("by") == "fix":
@@ -80,7 +80,7 @@ def decide(entries: Iterable[Entry], print_: str, now: dict[str, Any]) -> Decisi
         return Decision("go")
     if tries >= TRIES_MAX:
         return Decision("gave-up", f"it was tried {tries} times in this boot and the finding is still, or again, there")
-    wait_s = WAIT_S * WAIT_FACTOR ** (tries - 1) - (float(now["up"]) - last_up)
+    wait_s = WAIT_S * WAIT_FACTOR ** (tries - 1) - (now.up - last_up)
     if wait_s > 0:
         return Decision("waiting", f"it was tried {tries} time{'s' * (tries > 1)}; the next try is due", wait_s)
     return Decision("go")

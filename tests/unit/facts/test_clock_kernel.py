@@ -35,7 +35,7 @@ class Machine(Host):
         self.says = says
         self.ran: list[tuple[str, ...]] = []
 
-    def run(self, argv: Any, timeout_s: float | None = None, input: bytes = b"") -> Completed:
+    def run(self, argv: Any, timeout_s: float | None = None, input: bytes = b"", bound: bool = False) -> Completed:
         self.ran.append(tuple(argv))
         if argv[0] not in self.says:
             raise HostError(argv[0], "no such program")

@@ -26,7 +26,9 @@ class Recorded(Host):
         self.prints = prints
         self.asked: list[tuple[str, ...]] = []
 
-    def run(self, argv: Sequence[str], timeout_s: float | None = None, input: bytes = b"") -> Completed:
+    def run(
+        self, argv: Sequence[str], timeout_s: float | None = None, input: bytes = b"", bound: bool = False
+    ) -> Completed:
         self.asked.append(tuple(argv))
         if argv[0] not in self.prints:
             raise Missing(argv[0], "no such program")

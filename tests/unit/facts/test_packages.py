@@ -84,7 +84,9 @@ def test_the_real_rpm_agrees(rpm_host: Tree) -> None:
 class _HostOfAnotherRoot(Host):
     """A live host whose rpm is asked about another root: the real rpm, as on the machine itself."""
 
-    def run(self, argv: Sequence[str], timeout_s: float | None = None, input: bytes = b"") -> Completed:
+    def run(
+        self, argv: Sequence[str], timeout_s: float | None = None, input: bytes = b"", bound: bool = False
+    ) -> Completed:
         root = ["--root", self.root, "--dbpath", "/var/lib/rpm"]
         done = subprocess.run([argv[0], *root, *argv[1:]], capture_output=True, text=True)
         return Completed(tuple(argv), done.returncode, done.stdout, done.stderr)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hostward.host.journal import Entry, Journal
+from hostward.host.moment import Moment, now
 from hostward.model import LoadModule, Remedy
 from hostward.remedies import policy
 from hostward.remedies.policy import TRIES_MAX, WAIT_FACTOR, WAIT_S, decide, fingerprint
@@ -27,8 +28,8 @@ def tried(
     return Entry(Journal("/nowhere"), number, records)
 
 
-def at(up: float, boot: str = "now") -> dict[str, Any]:
-    return {"boot": boot, "up": up, "at": 0.0}
+def at(up: float, boot: str = "now") -> Moment:
+    return Moment(0.0, boot, up)
 
 
 def test_the_first_try_is_at_once() -> None:
@@ -100,6 +101,4 @@ def test_what_matters_changes_the_fingerprint(changed: str) -> None:
 def test_the_journal_itself_is_read(tmp_path: Path) -> None:
     journal = Journal(str(tmp_path))
     journal.begin(print=MINE, by="watch").add("end", outcome="undone")
-    from hostward.host.journal import now
-
     assert decide(journal.entries(), MINE, now()).word == "waiting"

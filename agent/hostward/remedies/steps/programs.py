@@ -11,7 +11,7 @@ from hostward.remedies.steps import CantUndo, Craft, Keep, Kept
 
 def run(host: Host, argv: tuple[str, ...], timeout_s: float, any_status: bool = False) -> str:
     """Runs a program and returns what it printed.  Raises HostError for another status than 0."""
-    done = host.run(argv, timeout_s=timeout_s)
+    done = host.run(argv, timeout_s=timeout_s, bound=True)
     if done.status != 0 and not any_status:
         raise HostError(argv[0], f"`{shlex.join(argv)}` ended with status {done.status}: {done.said}")
     return (done.stderr.strip() or done.stdout.strip())[:2000]
