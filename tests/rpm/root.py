@@ -126,10 +126,11 @@ class Root:
         """A dnf transaction from outside, as `dnf --installroot` does it."""
         if shutil.which("dnf") is None:
             raise NotAtHand("dnf is not installed")
-        argv = ["dnf", "-y", "-q", f"--installroot={self.path}", "--releasever=1", f"--repofrompath=lab,{repository}"]
+        argv = ["dnf", "-y", f"--installroot={self.path}", "--releasever=1", f"--repofrompath=lab,{repository}"]
         argv += ["--repo=lab", "--nogpgcheck", "--noplugins", "--setopt=reposdir=/nonexistent", "--setopt=varsdir="]
         argv += [f"--setopt=cachedir={self._dir}/cache", "--setopt=keepcache=0", "--setopt=install_weak_deps=0"]
         argv += [f"--setopt=logdir={self._dir}/log", "--setopt=best=0"]
+        (self._dir / "log").mkdir(exist_ok=True)
         (self._dir / ".rpmmacros").write_text("%_dbpath /var/lib/rpm\n")
         done = subprocess.run(
             [*argv, *words],
