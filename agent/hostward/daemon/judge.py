@@ -53,7 +53,8 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     """Does one task of the daemon on the running machine.
 
     `task`: "events" (kinds of events, or ["all"]), "reason" (for the record), "first" (of this daemon), and, where
-    they are given, "no_repair", "config" (a file instead of the installed ones) and "daemon" (the daemon's process id).
+    they are given, "no_repair", "config" (a file instead of the installed ones) and "daemon" (the daemon's process id;
+    none for a judgement that no daemon asked for).
 
     The answer: "status" (a line for people), "severity" (ok, warning, error, unknown), "watch" ("trees",
     "directories", "files", "units" to watch, and "kinds": path -> kind of event), "again_s" (when to judge again
@@ -170,7 +171,7 @@ class Judgement:
             self._start(picture, summary)
         duration_s = round(time.monotonic() - started, 3)
         units = units or picture.measures.get("units", [])
-        daemon = int(task.get("daemon") or os.getppid())
+        daemon = int(task.get("daemon", 0))
         document = {
             "reason": str(task.get("reason", ""))[:500],
             "events": sorted(str(event) for event in task["events"])[:50],

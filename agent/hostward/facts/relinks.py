@@ -66,7 +66,9 @@ def relinks(host: Host, trees: ModuleTrees, judges: Judges, profiles: KernelProf
                     source, targets = release, {m.path: builds.get(m.path, "") for m in links}
                     break
             changed = tuple(
-                (m.path, m.link, targets[m.path]) for m in links if m.path in targets and (m.dangling or targets[m.path] != m.file)
+                (m.path, m.link, targets[m.path])
+                for m in links
+                if m.path in targets and (m.dangling or targets[m.path] != m.file)
             )
             if changed:
                 found.append(Relink(tree.release, package, changed, source, tuple(wrong.values())))

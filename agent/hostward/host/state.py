@@ -214,7 +214,7 @@ def _put_standing(database: sqlite3.Connection, id: str, standing: Standing) -> 
     database.execute(
         "INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            *(id, result.outcome.value, result.reason, result.applicable, standing.kept, _dump(as_json(result))),
+            *(id, result.outcome.value, result.reason, result.applicable, standing.kept, _dump(result)),
             *(since.at, since.boot, since.up, judged.at, judged.boot, judged.up),
         ),
     )
@@ -296,7 +296,7 @@ def _moment(at: Any, boot: Any, up: Any) -> Moment:
 
 
 def _dump(document: Any) -> str:
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(as_json(document), ensure_ascii=False, separators=(",", ":"))
 
 
 def _load(text: Any) -> Any:

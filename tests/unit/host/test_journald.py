@@ -54,8 +54,9 @@ def test_a_real_journald_gets_every_field() -> None:
     (entry,) = in_a_journald_of_its_own(
         "from hostward.host.journald import JournalWriter\n"
         "assert JournalWriter().send('it is broken', {'PRIORITY': '3', 'SYSLOG_IDENTIFIER': 'hostward',"
-        " 'HOSTWARD_EVIDENCE': 'one\\ntwo', 'MESSAGE_ID': '0' * 32})\n"
+        " 'HOSTWARD_EVIDENCE': 'one\\ntwo', 'MESSAGE_ID': '0' * 32, 'HOSTWARD_SUBJECT': 'x' * 4_000})\n"
     )
+    assert len(entry["HOSTWARD_SUBJECT"]) == 4_000
     assert (entry["MESSAGE"], entry["PRIORITY"], entry["HOSTWARD_EVIDENCE"]) == ("it is broken", "3", "one\ntwo")
     assert entry["_TRANSPORT"] == "journal"
 

@@ -116,7 +116,11 @@ def test_documents_are_bounded(state: State) -> None:
 
 def test_undecodable_names_are_kept_as_escapes(state: State) -> None:
     odd = bounded(replace(RESULT, findings=(replace(FOUND, subject="/caf\udce9"),)))
-    write(state, replace(transition(), subject="/caf\udce9"), result=odd)
+    write(
+        state, replace(transition(), subject="/caf\udce9", document={"why": "\udcff", "evidence": ["\0"]}), result=odd
+    )
+    assert state.transitions()[0].document == {"why": "\\xff", "evidence": ["\0"]}
+    state.close_run(Run(WHEN, 1.0, {"reason": "/caf\udce9"}), {"x": ["\udce9"]})
     assert state.transitions()[0].subject == "/caf\\xe9"
     assert state.picture().standings["a.check"].result.findings[0].subject == "/caf\\xe9"
 
