@@ -5,8 +5,9 @@
 hostward=/usr/bin/hostward
 [ -e "$hostward" ] || exit 0
 # hostward itself is done within 5 s, or 15 s with a repair; the limit here is for an interpreter that hangs.
+case ${HOSTWARD_SCRIPTLET_LIMIT_S:-} in '' | *[!0-9]*) limit=20 ;; *) limit=$((HOSTWARD_SCRIPTLET_LIMIT_S + 15)) ;; esac
 if command -v timeout >/dev/null 2>&1; then
-	timeout --foreground -k 1 20 "$hostward" scriptlet "$@" 2>/dev/null
+	timeout --foreground -k 1 "$limit" "$hostward" scriptlet "$@" 2>/dev/null
 else
 	"$hostward" scriptlet "$@" 2>/dev/null
 fi
