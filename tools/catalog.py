@@ -17,6 +17,7 @@ from hostward.checks import Check  # noqa: E402
 from hostward.daemon.messages import (  # noqa: E402
     BAD_CONFIG,
     BLIND,
+    CLOCK_SET,
     DAMAGED,
     FAILED,
     GAVE_UP,
@@ -124,6 +125,14 @@ system that turned read-only by itself has an error that `dmesg` tells.""",
 
 What node_exporter reads stays as it was, so an alert on hostward_last_run_timestamp_seconds tells of it too. Make
 the directory writable, or set prometheus.textfile in /etc/hostward/hostward.yaml to another file, or to "".""",
+    ),
+    CLOCK_SET: (
+        "the system clock was set",
+        """@HOSTWARD_SUMMARY@
+
+Somebody or something set the clock at once instead of letting it run faster or slower: `date -s`, hwclock, a keeper
+that steps, a resumed guest. Guests and programs that compare times across it see time jump. What follows from it for
+this host is told in messages of its own; `hostward clock` shows the clock as it is now.""",
     ),
     START: (
         "hostward watches this host",

@@ -12,7 +12,20 @@ if TYPE_CHECKING:
     import argparse
 
 #: The commands, a file each, in the order that --help lists them.
-COMMANDS = ("check", "clock", "explain", "facts", "fix", "history", "log", "modules", "scriptlet", "status", "undo")
+COMMANDS = (
+    "check",
+    "clock",
+    "explain",
+    "facts",
+    "fix",
+    "history",
+    "log",
+    "modules",
+    "scriptlet",
+    "status",
+    "undo",
+    "watch",
+)
 
 COULD_NOT_TELL = 3
 

@@ -120,8 +120,10 @@ def test_units_alone_are_judged_when_units_change(machine: Guest) -> None:
 @pytest.mark.parametrize("date", ["1970-01-02 00:00:00", "2100-01-01 00:00:00"])
 def test_a_clock_that_is_set_loses_nothing(machine: Guest, date: str) -> None:
     lines = len(machine.hostward("history", "--format", "json").json()["transitions"])
+    before = told(machine).count(("clock-set", "hostward"))
     machine.must(f"date -s '{date}'")
     judge(machine, "clock", daemon=1)
+    assert told(machine).count(("clock-set", "hostward")) == before + 1
     status = machine.hostward("status", "--format", "json").json()
     assert status["stale"] == "" and 0 <= status["judged"]["age_s"] < 60
     assert len(machine.hostward("history", "--format", "json").json()["transitions"]) >= lines

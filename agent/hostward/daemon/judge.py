@@ -36,7 +36,10 @@ _TITLES = {
 }
 #: The longest time to the next judgement that is asked for, in seconds.
 _AGAIN_MAX_S = 86400.0
-_DAY_S = 86400.0
+#: What the wall clock and the time since boot may run apart without the clock having been set: the reading of the two,
+#: and the rate by which adjtimex(2) lets a clock be slewed, twice.
+_STEP_S = 0.2
+_SLEW = 0.001
 _WORDS = {0: "ok", 1: "warning", 2: "error", 3: "unknown"}
 #: What became of a repair -> the message that tells it.  Of the others ("waiting", "held-back") nothing is told, and
 #: "gave-up" is a finding of its own.
@@ -84,6 +87,8 @@ class Judgement:
 
     def run(self, task: dict[str, Any]) -> dict[str, Any]:
         started = time.monotonic()
+        if "clock" in task["events"]:
+            self._tell_step()
         selected, known = self.choose(task["events"])
         settings, wrong = _configuration(str(task.get("config", "")), known)
         self.host.program_timeout_s = settings.program_timeout_s
@@ -108,6 +113,19 @@ class Judgement:
         said = self.memory.merge(results, known, self.clock(), tentative)
         if said:
             self._note(Transition(0, self.clock(), STATE, "", messages.DAMAGED, "warning", said, {"why": said}))
+
+    def _tell_step(self) -> None:
+        """Tells that the clock was set, before anything is judged: a look at the RTC alone takes a second."""
+        moment = self.clock()
+        run = self.memory.last_run(moment)
+        if run is None:
+            return
+        passed_s = moment.up - run.when.up
+        step_s = (moment.at - run.when.at) - passed_s
+        if abs(step_s) > max(_STEP_S, passed_s * _SLEW):
+            words = f"the clock was set {'forward' if step_s > 0 else 'back'} by {abs(step_s):.1f} s"
+            self.memory.add(Transition(0, moment, "hostward", "", messages.CLOCK_SET, "warning", words, {}))
+            self.memory.tell(self.writer, moment)
 
     def _repair(self, engine: Engine, results: list[Result]) -> tuple[list[Repaired], list[Result]]:
         """Applies what may be applied with nobody watching, and gives the results as they are after it."""

@@ -57,6 +57,18 @@ class Memory:
     def picture(self) -> Picture:
         return self._do(lambda state: state.picture())
 
+    def last_run(self, moment: Moment) -> Run | None:
+        """The last run of this boot, wherever it was written, None for none that can be read."""
+        runs = []
+        for state in self._states:
+            try:
+                run = state.picture().run
+            except HostError:
+                continue
+            if run is not None and run.when.same_boot(moment):
+                runs.append(run)
+        return max(runs, key=lambda run: run.when.up, default=None)
+
     def close_run(self, run: Run, measures: dict[str, Any]) -> None:
         self._do(lambda state: state.close_run(run, measures))
 

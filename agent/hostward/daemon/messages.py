@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 #: The namespace of the ids (RFC 4122, version 5); never to be changed.
 NAMESPACE = "7f0c3b0e-6f0e-5a57-9d5c-2c8b1f7f6a11"
 REPAIRED, UNDONE, FAILED, GAVE_UP = "repaired", "repair-undone", "repair-failed", "gave-up"
-DAMAGED, START = "state-damaged", "start"
+DAMAGED, START, CLOCK_SET = "state-damaged", "start", "clock-set"
 BAD_CONFIG, UNWRITABLE, NO_TEXTFILE = "configuration-error", "state-unwritable", "textfile-unwritable"
 #: The kinds of messages that have one id each, whatever check they are about.
-KINDS = (GONE, BLIND, SIGHTED, REPAIRED, UNDONE, FAILED, GAVE_UP, DAMAGED, START, BAD_CONFIG,
+KINDS = (GONE, BLIND, SIGHTED, REPAIRED, UNDONE, FAILED, GAVE_UP, DAMAGED, START, CLOCK_SET, BAD_CONFIG,
          UNWRITABLE, NO_TEXTFILE)  # fmt: skip
 
 #: Results of no check, on the agent's own footing, and the kinds that their findings are told as.
@@ -31,7 +31,7 @@ CONFIGURATION, STATE, TEXTFILE = "hostward.configuration", "hostward.state", "ho
 _OWN = {CONFIGURATION: BAD_CONFIG, STATE: UNWRITABLE, TEXTFILE: NO_TEXTFILE}
 
 _PRIORITIES = {"error": "3", "warning": "4", "info": "6"}
-_QUIET = {GONE: "5", SIGHTED: "5", REPAIRED: "5", START: "6"}
+_QUIET = {GONE: "5", SIGHTED: "5", REPAIRED: "5", START: "6", CLOCK_SET: "5"}
 #: What the subject of a finding begins with that says that a remedy, named after it, is not tried any more.
 GAVE_UP_ON = "repair "
 _FIELD_MAX = 4_000

@@ -21,3 +21,13 @@ def own_directory(path: str) -> None:
             "not used: it must be a plain directory that belongs to this user and nobody else can write to "
             f"(it belongs to user {status.st_uid}, mode {stat.S_IMODE(status.st_mode):o})",
         )
+
+
+def runtime_directory() -> str:
+    """/run/hostward for root; $XDG_RUNTIME_DIR/hostward, or one in the temporary directory, for anyone else."""
+    if os.geteuid() == 0:
+        return "/run/hostward"
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    if not base.startswith("/"):
+        base = f"/tmp/hostward-{os.geteuid()}"
+    return os.path.join(base, "hostward")

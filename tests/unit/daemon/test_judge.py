@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from hostward.daemon.judge import Judgement
 from hostward.daemon.memory import Memory
 from hostward.facts import HOMES, OBSERVERS, WATCHES
 from hostward.host import Host
+from hostward.host.moment import Moment, now
 from hostward.host.state import State
 from hostward.model import Finding, Remedy, RepairClass, Severity, Step, Unavailable, WriteFile
 from hostward.remedies import REMEDIES, RemedyKind
@@ -61,12 +62,12 @@ class Daemon:
     def state(self) -> State:
         return State.at(str(self.place))
 
-    def judge(self, *events: str, **more: Any) -> dict[str, Any]:
+    def judge(self, *events: str, clock: Callable[[], Moment] = now, **more: Any) -> dict[str, Any]:
         host = Host(str(self.root), live=self.live)
         host.state_directory = str(self.place)
         memory = Memory(State.at(str(self.place)), State.at(str(self.fallback)))
         task = {"events": list(events or ["all"]), "reason": "test", "config": str(self.config), **more}
-        answer = Judgement(host, self.journal, memory=memory).run(task)  # type: ignore[arg-type]
+        answer = Judgement(host, self.journal, memory=memory, clock=clock).run(task)  # type: ignore[arg-type]
         json.dumps(answer)
         return answer
 
@@ -246,6 +247,21 @@ def test_a_switched_off_check_is_judged_again_when_that_runs_out(daemon: Daemon)
     assert 0 < daemon.judge()["again_s"] <= 86400
 
 
+def test_a_clock_that_was_set_is_told_first_and_a_slewed_one_is_not(daemon: Daemon) -> None:
+    def at(up: float, ahead_s: float) -> Callable[[], Moment]:
+        return lambda: Moment(1_790_000_000.0 + up + ahead_s, "boot-a", up)
+
+    assert daemon.told("clock", clock=at(100, 0)) == []
+    assert daemon.told("clock", clock=at(110, 0.1)) == []
+    assert daemon.told("clock", clock=at(5110, 2.5)) == [], "500 ppm for an hour and more"
+    put(daemon, "worn")
+    assert daemon.told("modules", "clock", clock=at(5120, -9e8)) == [
+        "the clock was set back by 900000002.5 s", "test.good: it is worn"
+    ]  # fmt: skip
+    assert daemon.told("clock", clock=at(5130, -9e8 + 12.25)) == ["the clock was set forward by 12.2 s"]
+    assert daemon.told("clock", clock=lambda: Moment(5.0, "boot-b", 1.0)) == []
+
+
 def test_without_a_journal_nothing_is_lost(daemon: Daemon) -> None:
     daemon.journal.away = True
     put(daemon, "worn")
@@ -295,6 +311,7 @@ place, run = Path({str(tmp_path / "ro")!r}), Path({str(tmp_path / "rw")!r})
 place.mkdir(); subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0700", "none", place], check=True)
 from hostward.daemon.memory import Memory
 from hostward.host.moment import now
+from hostward.host.moment import Moment, now
 from hostward.host.state import State
 from hostward.model import *
 def merge(finding):
