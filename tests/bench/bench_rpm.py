@@ -23,9 +23,8 @@ TARGET_RATIO = 0.5
 TARGET_P95_S = 2.0
 
 
-def whole_kernels(root: Root) -> str:
-    """Mounts of all of four kernels, with the exports where EL has them, as a shell script."""
-    lines = []
+def whole_kernels(root: Root) -> None:
+    """All of four kernels, with the exports where EL has them."""
     for role in ROLES:
         kernel = debs.kernel(role)
         target = root.at(f"/usr/lib/modules/{kernel.release}")
@@ -39,7 +38,6 @@ def whole_kernels(root: Root) -> str:
             subprocess.run(["cp", f"{kernel.tree}/boot/{name}-{kernel.release}", str(root.at("/boot"))], check=True)
         subprocess.run(["cp", str(kernel.image), str(root.at("/boot"))], check=True)
         root.sh(f"depmod {kernel.release}")
-    return "\n".join(lines)
 
 
 def kmod(version: str, work: Path) -> Path:
@@ -88,8 +86,8 @@ def bench(root: Root, hostward: Path, distribution: Path) -> None:
     assert root.sh(f"rpm -U {package}").status == 0
     for role in ROLES[1:]:  # as weak-modules does
         other = debs.kernel(role).release
-        root.sh(f"mkdir -p /lib/modules/{other}/weak-updates/kmod-lab && ln -s /lib/modules/{release}/extra/kmod-lab/*.ko"
-                f" /lib/modules/{other}/weak-updates/kmod-lab/; depmod {other}")
+        links = f"/lib/modules/{other}/weak-updates/kmod-lab"
+        root.sh(f"mkdir -p {links}; ln -s /lib/modules/{release}/extra/kmod-lab/*.ko {links}/; depmod {other}")
 
     def chroot(*argv: str) -> list[str]:
         return ["chroot", str(root.path), *argv]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import FULL
 from tests.hosts import rhel5
 from tests.lab.conftest import Boot
 from tests.lab.debs import kernel
@@ -90,6 +91,7 @@ def test_what_the_configuration_keeps_for_a_person_is_only_said(machine: Guest) 
     machine.must("rm /etc/hostward/hostward.d/own.yaml")
 
 
+@FULL
 @pytest.mark.parametrize(
     ("where", "undo"),
     [
