@@ -134,7 +134,9 @@ def test_rpmlint_has_nothing_to_say() -> None:
     binary = packages.hostward()
     files = [REPOSITORY / "packaging/rpm/hostward.spec", *sorted(binary.parent.glob("*.rpm"))]
     done = subprocess.run(
-        ["rpmlint", "-c", str(REPOSITORY / "packaging/rpm/rpmlint.toml"), *map(str, files)], capture_output=True, text=True
+        ["rpmlint", "-c", str(REPOSITORY / "packaging/rpm/rpmlint.toml"), *map(str, files)],
+        capture_output=True,
+        text=True,
     )
     assert "0 errors, 0 warnings" in done.stdout, done.stdout
 
@@ -175,7 +177,7 @@ def old_setuptools() -> Path:
             part = venv.with_name("venv.part")
             shutil.rmtree(part, ignore_errors=True)
             subprocess.run([sys.executable, "-m", "venv", part], check=True)
-            pip = [part / "bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+            pip = [str(part / "bin/python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
             done = subprocess.run([*pip, *OLD_SETUPTOOLS], capture_output=True, text=True)
             if done.returncode:
                 shutil.rmtree(part)
