@@ -27,9 +27,25 @@ REPAIRING = b"\x01repairing\n"
 _OUTPUT_MAX = 64 << 10
 
 
+def _others_turn(event: str) -> bool:
+    """Whether another call in the same rpm transaction does this work: told before anything large is imported."""
+    from hostward.host.surroundings import first_in_transaction, rpm_transaction
+
+    if event in KERNEL_EVENTS:
+        return bool(rpm_transaction())  # kernel-install(8) called by a kernel package: the file trigger speaks, later
+    # A trigger each for the directories that files went from.
+    return event == "modules-removed" and not first_in_transaction(event)
+
+
 def run(event: str, names: Sequence[str], limit_s: float | None = None) -> None:
     """Judges what a transaction did and prints a few lines, or none.  Raises nothing."""
     _streams_are_there()
+    known = EVENTS + KERNEL_EVENTS
+    if event not in known:
+        shown = event.encode("ascii", "backslashreplace").decode()[:100]
+        text = f"hostward: no event is called {shown!r}: nothing was done (known: {', '.join(known)})\n"
+        _print(text.encode())
+        return
     try:
         lines, late = _in_a_child(event, names, _limit_s() if limit_s is None else limit_s)
     except OSError as error:  # no process, no descriptor to be had
@@ -105,9 +121,10 @@ def _work(writing: int, event: str, names: Sequence[str]) -> None:
         os.write(writing, REPAIRING)
 
     try:
-        from hostward.scriptlet.judge import judge
+        if not _others_turn(event):
+            from hostward.scriptlet.judge import judge
 
-        judge(event, names, say, repairing)
+            judge(event, names, say, repairing)
     except SystemExit:
         raise
     except BaseException as error:

@@ -11,10 +11,10 @@ from hostward.facts.module_trees import ModuleTrees
 from hostward.facts.verdicts import JudgedModule, ModuleVerdicts
 from hostward.host import Host, HostError, Missing
 from hostward.host.data import data_directory
-from hostward.host.surroundings import first_in_transaction, names_on_stdin, not_live, rpm_transaction
+from hostward.host.surroundings import first_in_transaction, names_on_stdin, not_live
 from hostward.model import Finding, Outcome, Result, Severity, Unavailable
 from hostward.report.text import safe
-from hostward.scriptlet import EVENTS, KERNEL_EVENTS
+from hostward.scriptlet import KERNEL_EVENTS
 from hostward.scriptlet.touched import EVERYTHING, Touched, by_files
 from hostward.yamldoc import ConfigError
 
@@ -34,15 +34,6 @@ Say = Callable[[str], None]
 
 def judge(event: str, names: Sequence[str], say: Say, repairing: Callable[[], None]) -> None:
     """Judges what the transaction did and says what is wrong with it, in depmod's words, and what to do."""
-    if event not in EVENTS + KERNEL_EVENTS:
-        say(
-            safe(f"hostward: no event is called {event}: nothing was done (known: {', '.join(EVENTS + KERNEL_EVENTS)})")
-        )
-        return
-    if event in KERNEL_EVENTS and rpm_transaction():
-        return  # kernel-install(8) called by a kernel package: the file trigger speaks once, at its end
-    if event == "modules-removed" and not first_in_transaction(event):
-        return  # a trigger each for the directories that files went from
     touched = _touched(event, names)
     if touched.nothing:
         return
