@@ -218,7 +218,8 @@ Step = Union[
 class Remedy:
     """An ordered list of steps that would make a check pass, and why each way was chosen.
 
-    `notes` say what stays to be done, or is felt, after the steps.
+    `notes` say what stays to be done, or is felt, after the steps.  `ask` is why a person has to agree to it on this
+    host, whatever its class: something here says that the state may be meant.
     """
 
     id: str
@@ -226,6 +227,7 @@ class Remedy:
     steps: tuple[Step, ...]
     why: str = ""
     notes: tuple[str, ...] = ()
+    ask: str = ""
 
 
 def as_json(value: Any) -> Any:

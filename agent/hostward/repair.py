@@ -67,9 +67,11 @@ class Repaired:
     wait_s: float = 0.0
 
 
-def class_of(engine: Engine, kind: RemedyKind) -> RepairClass:
-    """Who has to agree to a remedy: as the configuration says, else as the remedy itself."""
-    return engine.config.repair_classes.get(kind.id, kind.kind)
+def class_of(engine: Engine, kind: RemedyKind, remedy: Remedy) -> RepairClass:
+    """Who has to agree to a remedy: as the configuration says, else as the remedy itself; a person where this host
+    says that its state may be meant."""
+    found = engine.config.repair_classes.get(kind.id, kind.kind)
+    return RepairClass.ON_REQUEST if remedy.ask and found is RepairClass.UNATTENDED else found
 
 
 def plans(engine: Engine, results: Iterable[Result], choose: Iterable[str] = (), only: Iterable[str] = ()) -> Planned:
@@ -97,7 +99,11 @@ def plans(engine: Engine, results: Iterable[Result], choose: Iterable[str] = (),
                 why.append(refused[kind.id])
             else:
                 left += [f"{result.check}: {reason}" for reason in why]
-    found = [Plan(made[id], class_of(engine, REMEDIES[id]), tuple(findings[id])) for id in made if id in findings]
+    found = [
+        Plan(remedy, class_of(engine, REMEDIES[id], remedy), tuple(findings[id]))
+        for id, remedy in made.items()
+        if id in findings
+    ]
     return Planned(tuple(found), tuple(dict.fromkeys(left)))
 
 

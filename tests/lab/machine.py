@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import base64
+import functools
+import importlib.util
 import io
 import json
+import marshal
 import os
 import select
 import socket
 import subprocess
+import sys
 import tarfile
 import tempfile
 import time
@@ -21,6 +25,8 @@ from tests.lab import debs, image
 
 REPOSITORY = Path(__file__).parents[2]
 BOOT_LIMIT_S = 240.0
+#: The Python of the image (Debian 12).
+GUEST_PYTHON = "cpython-311"
 
 #: A file's content; a link's target as Link.
 Content = Union[str, bytes, "Link", Path]
@@ -162,10 +168,22 @@ def _agent() -> dict[str, Content]:
         "/usr/bin/hostward": '#!/bin/sh\nPYTHONPATH=/usr/lib/hostward exec python3 -m hostward "$@"\n',
     }
     for path in sorted((REPOSITORY / "agent" / "hostward").rglob("*.py")):
-        files[f"/usr/lib/hostward/hostward/{path.relative_to(REPOSITORY / 'agent' / 'hostward')}"] = path
+        name = f"/usr/lib/hostward/hostward/{path.relative_to(REPOSITORY / 'agent' / 'hostward')}"
+        files[name] = path
+        if sys.implementation.cache_tag == GUEST_PYTHON:
+            compiled = f"{os.path.dirname(name)}/__pycache__/{path.stem}.{GUEST_PYTHON}.pyc"
+            files[compiled] = _compiled(name, path.read_bytes())
     for path in sorted((REPOSITORY / "config").rglob("*.*")):
         files[f"/usr/share/hostward/{path.relative_to(REPOSITORY / 'config')}"] = path
     return files
+
+
+@functools.cache
+def _compiled(name: str, source: bytes) -> bytes:
+    """A .pyc that is never held against its source, as a package brings it: compiling takes long under emulation."""
+    code = compile(source, name, "exec", dont_inherit=True)
+    head = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + importlib.util.source_hash(source)
+    return head + marshal.dumps(code)
 
 
 def _pack(stream: io.BufferedWriter, files: Mapping[str, Content]) -> None:

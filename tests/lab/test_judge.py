@@ -36,8 +36,9 @@ def machine(boot: Boot) -> Guest:
         "/usr/lib/systemd/catalog/hostward.catalog": REPOSITORY / "packaging/rpm/hostward.catalog",
         f"{TEXTFILES}/README": "",
     }
-    machine = boot("A", files, "modprobe.blacklist=kvm_amd,kvm_intel,kvm")
+    machine = boot("A", files)
     machine.must("journalctl --update-catalog")
+    machine.must("udevadm settle; modprobe -r kvm_amd kvm; ! test -e /sys/module/kvm_amd")
     machine.must("systemctl enable --now hwclock.service && systemctl disable --now chrony.service")
     return machine
 
@@ -125,7 +126,7 @@ def test_a_clock_that_is_set_loses_nothing(machine: Guest, date: str) -> None:
     judge(machine, "clock", daemon=1)
     assert told(machine).count(("clock-set", "hostward")) == before + 1
     status = machine.hostward("status", "--format", "json").json()
-    assert status["stale"] == "" and 0 <= status["judged"]["age_s"] < 60
+    assert status["stale"] == "" and 0 <= status["judged"]["age_s"] < 120
     assert len(machine.hostward("history", "--format", "json").json()["transitions"]) >= lines
     assert "-- the clock was set" in machine.hostward("history").stdout
     judge(machine, "all", daemon=1)
@@ -151,3 +152,6 @@ def test_a_full_disk_moves_the_state_and_says_so(machine: Guest) -> None:
     machine.must("umount /var/lib/hostward")
     judge(machine, daemon=1)
     assert machine.hostward("status", "--format", "json").json()["stale"] == ""
+    assert ("gone", "hostward.state") in told(machine)
+    history = machine.hostward("history", "hostward.state", "--format", "json").json()["transitions"]
+    assert [t["what"] for t in history] == ["appeared", "gone"], "what was kept in /run is taken over"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,16 @@ def test_only_what_may_happen_unattended_does(engine: Engine, kind: RepairClass)
     assert repair.unattended(engine, check(engine), "watch") == [] and state(engine) == "bad"
     planned = repair.plans(engine, check(engine))
     assert (len(planned.to_apply), len(planned.advice)) == ((1, 0) if kind is RepairClass.ON_REQUEST else (0, 1))
+
+
+def test_what_may_be_meant_is_not_done_unattended(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = REMEDIES[REMEDY]
+    asking = replace(kind, plan=lambda state: replace(kind.plan(state), ask="a note says so"))
+    asking.plan.__annotations__.update(state="State")
+    monkeypatch.setitem(REMEDIES, REMEDY, asking)
+    assert repair.unattended(engine, check(engine), "watch") == []
+    (plan,) = repair.plans(engine, check(engine)).to_apply
+    assert plan.kind is RepairClass.ON_REQUEST and repair.apply(engine, plan, "fix", lambda _: None).outcome == "helped"
 
 
 def test_while_another_holds_the_lock_nothing_is_done(engine: Engine) -> None:

@@ -265,7 +265,7 @@ def kvm_not_loaded(
     # A blacklist line keeps udev from loading it, so somebody may have meant it; nothing else explains it away.
     yield Finding(
         Severity.WARNING if kvm.not_by_itself and missing else Severity.ERROR,
-        f"KVM is installed and the processor can run guests, but {what} is not loaded"
+        f"KVM is installed and the processor can run guests, but {what} {'are' if missing[1:] else 'is'} not loaded"
         if missing
         else f"KVM is loaded, but /dev/kvm does not answer: {device.problem}",
         subject="kvm",

@@ -178,6 +178,8 @@ def _show(plans: tuple[Plan, ...], title: str) -> None:
         print(f"  {plan.remedy.title}  [{plan.remedy.id}]")
         if plan.remedy.why:
             print(f"    because {safe(plan.remedy.why)}")
+        if plan.remedy.ask:
+            print(f"    only when it is asked for: {safe(plan.remedy.ask)}")
         for step in plan.remedy.steps:
             print(f"      {safe(show(step))}")
         for note in plan.remedy.notes:

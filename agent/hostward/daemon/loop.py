@@ -176,6 +176,8 @@ class Daemon:
                     self._boot_until = None
                     self._schedule.event("all", now)
                 continue
+            if kind == "clock" and what.startswith("the clock was set"):
+                say(what)  # at once: what comes of it for the checks is told by the judgement
             self._schedule.event(kind, now)
             self._because = self._because or what
 

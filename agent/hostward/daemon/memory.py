@@ -40,6 +40,7 @@ class Memory:
     def merge(self, results: Iterable[Result], known: list[str] | None, moment: Moment, tentative: bool) -> str:
         """Merges fresh results into what stands (see transitions.merge).  Returns what became of a damaged file."""
         results = list(results)
+        self._return(moment)
 
         def work(old: dict[str, Standing]) -> Merged:
             standings, forget, transitions = merge(old or self._seed, results, known, moment, tentative)
@@ -79,6 +80,28 @@ class Memory:
             sent = messages.tell(writer, untold, moment)
             if not self._told(sent) or len(sent) < len(untold) or not untold:
                 return
+
+    def _return(self, moment: Moment) -> None:
+        """Takes over what was kept elsewhere while the first place could not be written, once it can be again."""
+        if len(self._states) < 2:
+            return
+        first, other = self._states[:2]
+        try:
+            there = other.picture().run
+        except HostError:
+            return
+        if there is None or not there.when.same_boot(moment):
+            return
+        try:
+            here = first.picture().run
+        except HostError:
+            here = None
+        if here is not None and here.when.same_boot(moment) and here.when.up >= there.when.up:
+            return
+        try:
+            first.take_over(other)
+        except HostError:
+            pass  # not yet
 
     def _told(self, sent: list[int]) -> bool:
         try:

@@ -20,7 +20,6 @@ from hostward.host.uevents import ModuleEvents
 UNITS_S = 60.0
 FILES_S = 600.0
 _RETRY_S = 1.0
-_RETRY_MAX_S = 60.0
 
 Say = Callable[[str], None]
 #: A kind of event, and what happened, for people.
@@ -38,7 +37,6 @@ class Sources:
         self.bus: SystemdSignals | None = None
         self._bus_retry_s = _RETRY_S
         self._bus_at: float | None = None
-        self._units_at: float | None = None
         self._files_at: float | None = None
         self._files = self._have(Watches)
         self._modules = self._have(ModuleEvents)
@@ -78,7 +76,7 @@ class Sources:
                 self._say(f"{error}; units are looked at every {UNITS_S:.0f} s until it answers")
             self._lost(now)
             return False
-        self._bus_at = self._units_at = None
+        self._bus_at = None
         self._bus_retry_s = _RETRY_S
         self._tell_bus(now)
         return self.bus is not None
@@ -96,23 +94,22 @@ class Sources:
             self.bus.close()
             self.bus = None
         self._bus_at = now + self._bus_retry_s
-        self._bus_retry_s = min(self._bus_retry_s * 2, _RETRY_MAX_S)
-        if self._units_at is None:
-            self._units_at = now + UNITS_S
+        self._bus_retry_s = min(self._bus_retry_s * 2, UNITS_S)
 
     def next_at(self) -> float | None:
         """When `due` has something to do."""
-        return min((at for at in (self._bus_at, self._units_at, self._files_at) if at is not None), default=None)
+        return min((at for at in (self._bus_at, self._files_at) if at is not None), default=None)
 
     def due(self, now: float) -> list[Event]:
         """Does what is due: connects again, looks at what nobody tells of."""
         events: list[Event] = []
-        if self._bus_at is not None and now >= self._bus_at and self.connect(now):
-            self._say("systemd's signals are heard again")
-            events.append(("units", "systemd's signals are heard again"))
-        if self._units_at is not None and now >= self._units_at:
-            self._units_at = now + UNITS_S
-            events.append(("units", "nobody tells of units"))
+        if self._bus_at is not None and now >= self._bus_at:
+            waited_s = self._bus_retry_s
+            if self.connect(now):
+                self._say("systemd's signals are heard again")
+                events.append(("units", "systemd's signals are heard again"))
+            elif waited_s >= UNITS_S:
+                events.append(("units", "nobody tells of units"))
         if self._files_at is not None and now >= self._files_at:
             self._files_at = now + FILES_S
             events.append(("all", "not all files can be watched"))

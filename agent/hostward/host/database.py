@@ -71,6 +71,14 @@ class Database:
             self._open.close()
             self._open = None
 
+    def remove(self) -> None:
+        """Removes the file and what SQLite keeps beside it."""
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            try:
+                os.unlink(self.path + suffix)
+            except OSError:
+                pass
+
     def change(
         self, work: Callable[[sqlite3.Connection], T], failed: str = "nothing could be written"
     ) -> tuple[T, str]:

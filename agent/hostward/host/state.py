@@ -147,6 +147,23 @@ class State:
             lambda database: database.executemany("UPDATE transition SET told = 1 WHERE id = ?", rows)
         )
 
+    def take_over(self, other: State) -> None:
+        """Makes what another file holds this one's: its standings, and its transitions as the latest here.  The other
+        file then goes.  Raises HostError; then both are as they were."""
+        standings = other.picture().standings
+        everything = other.transitions(limit=TRANSITIONS_MAX)
+        untold = {t.id for t in other.untold(TRANSITIONS_MAX)}
+
+        def within(database: sqlite3.Connection) -> None:
+            for id, standing in standings.items():
+                _put_standing(database, id, standing)
+            for t in everything:
+                _put_transitions(database, [t], told=t.id not in untold)
+
+        self._database.change(within, "the state can't be written")
+        other.close()
+        other._database.remove()
+
     def picture(self) -> Picture:
         """All that is known.  Raises Missing where nothing was ever judged, HostError otherwise."""
 
@@ -239,14 +256,14 @@ def _is_last(database: sqlite3.Connection, t: Transition) -> bool:
     return last is not None and (last[0], last[1]) == (t.what, _fitting(t.document))
 
 
-def _put_transitions(database: sqlite3.Connection, transitions: list[Transition]) -> None:
+def _put_transitions(database: sqlite3.Connection, transitions: list[Transition], told: bool = False) -> None:
     for t in transitions:
         database.execute(
-            "INSERT INTO transition (at, boot, up, check_id, subject, what, severity, summary, document)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO transition (at, boot, up, check_id, subject, what, severity, summary, document, told)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *(t.when.at, t.when.boot, t.when.up, t.check, _cut(t.subject, _LINE_MAX), t.what, t.severity),
-                *(_cut(t.summary, _LINE_MAX), _fitting(t.document)),
+                *(_cut(t.summary, _LINE_MAX), _fitting(t.document), told),
             ),
         )
     if transitions:

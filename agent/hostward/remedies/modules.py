@@ -47,7 +47,8 @@ def load_kvm(kvm: KvmModules, loaded: LoadedModules) -> Remedy:
         if not steps:
             raise NoRemedy(f"kvm and {kvm.vendor} are loaded already")
         why = kvm.script_problem or f"there is no script that loads them; {kvm.vendor} drives this processor"
-    return Remedy("modules.load-kvm", "Load the KVM modules", steps, why)
+    ask = f"somebody may have meant it: {kvm.not_by_itself[0]}" if kvm.not_by_itself else ""
+    return Remedy("modules.load-kvm", "Load the KVM modules", steps, why, ask=ask)
 
 
 @remedy(

@@ -29,6 +29,7 @@ def _plan(plan: Plan) -> dict[str, Any]:
         "title": plan.remedy.title,
         "class": plan.kind.value,
         "why": as_json(plan.remedy.why),
+        "ask": as_json(plan.remedy.ask),
         "findings": [{"check": check, "subject": as_json(subject)} for check, subject in plan.findings],
         "steps": [
             {**as_json(encode(step)), "shown": as_json(show(step)), "undoable": not craft_of(step).cant_undo(step)}

@@ -295,8 +295,13 @@ def test_where_the_state_can_not_be_written_it_is_kept_elsewhere(daemon: Daemon)
     assert daemon.told() == ["test.good: no longer so: it is worn"]
     daemon.place.unlink()
     (daemon.root / "aside").rename(daemon.place)
-    assert "test.good: no longer so: it is worn" in daemon.told()
+    (line,) = daemon.told()
+    assert line.startswith("hostward.state: no longer so: ")
     assert daemon.told() == []
+    happened = [(t.what, t.check) for t in daemon.state.transitions()]
+    assert happened == [("appeared", CHECK), ("appeared", CHECK), ("appeared", "hostward.state"), ("gone", CHECK),
+                        ("gone", "hostward.state")]  # fmt: skip
+    assert not list(daemon.fallback.iterdir())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a directory that root may not write to needs a mount")

@@ -247,3 +247,16 @@ def test_a_full_disk_is_said_and_costs_nothing(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "full" in done.stdout or "disk I/O error" in done.stdout
+
+
+def test_taking_over_what_was_kept_elsewhere(state: State, tmp_path: Path) -> None:
+    other = State.at(str(tmp_path / "run"), keep_open=True)
+    write(state, transition(1))
+    write(other, transition(2), transition(3), result=replace(RESULT, check="b.check"))
+    state.told([1])
+    other.told([1])
+    state.take_over(other)
+    assert [t.summary for t in state.transitions()] == ["number 1", "number 2", "number 3"]
+    assert [t.summary for t in state.untold()] == ["number 3"]
+    assert set(state.picture().standings) == {"a.check", "b.check"}
+    assert list((tmp_path / "run").iterdir()) == []

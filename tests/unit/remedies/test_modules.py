@@ -36,6 +36,12 @@ def test_a_script_that_is_not_safe_to_run_is_not_run_and_why_is_told() -> None:
     assert plan.steps == (LoadModule("kvm"), LoadModule("kvm_intel")) and plan.why == problem
 
 
+def test_what_a_blacklist_keeps_out_is_loaded_only_when_it_is_asked_for() -> None:
+    plan = load_kvm(KvmModules("kvm_intel", KVM, not_by_itself=("modprobe.d/x.conf: blacklist kvm_intel",)), loaded())
+    assert plan.ask == "somebody may have meant it: modprobe.d/x.conf: blacklist kvm_intel"
+    assert load_kvm(KvmModules("kvm_intel", KVM), loaded()).ask == ""
+
+
 def test_what_is_loaded_is_left_alone() -> None:
     assert load_kvm(KvmModules("kvm_intel", KVM), loaded("kvm")).steps == (LoadModule("kvm_intel"),)
     assert load_kvm(KvmModules("kvm_intel", KVM), loaded("kvm", state="going")).steps[0] == LoadModule("kvm")
