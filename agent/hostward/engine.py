@@ -149,19 +149,21 @@ def exit_status(results: Iterable[Result]) -> int:
     return 1 if worst is Severity.WARNING else 0
 
 
-def events_of(function: Callable[..., Any], seen: set[str] | None = None) -> set[str]:
-    """The kinds of events that may change what a check or an observer is given, by the facts it asks for and theirs."""
+def facts_of(function: Callable[..., Any], seen: set[str] | None = None) -> set[str]:
+    """The facts that a check or an observer is given, and those that are needed for them."""
     seen = set() if seen is None else seen
-    kinds: set[str] = set()
     for _, name, _ in parameter_types(function):
-        if name in seen:
-            continue
-        seen.add(name)
-        kinds.update(WATCHES.get(name, ()))
-        observer = observer_of(name)
-        if observer is not None:
-            kinds |= events_of(observer, seen)
-    return kinds
+        if name not in seen:
+            seen.add(name)
+            observer = observer_of(name)
+            if observer is not None:
+                facts_of(observer, seen)
+    return seen
+
+
+def events_of(function: Callable[..., Any]) -> set[str]:
+    """The kinds of events that may change what a check or an observer is given."""
+    return {kind for name in facts_of(function) for kind in WATCHES.get(name, ())}
 
 
 def checks_for(events: Iterable[str]) -> list[Check]:

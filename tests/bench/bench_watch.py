@@ -38,9 +38,11 @@ def figures(pid: int) -> tuple[float, int, float]:
     """CPU in s, wake-ups (voluntary context switches), memory in MB of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     status = Path(f"/proc/{pid}/status").read_text()
-    number = {
-        name: int(re.search(rf"^{name}:\s+(\d+)", status, re.M)[1]) for name in ("voluntary_ctxt_switches", "VmRSS")
-    }  # type: ignore[index]
+    number = {}
+    for name in ("voluntary_ctxt_switches", "VmRSS"):
+        found = re.search(rf"^{name}:\s+(\d+)", status, re.M)
+        assert found
+        number[name] = int(found.group(1))
     cpu_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     return cpu_s, number["voluntary_ctxt_switches"], number["VmRSS"] * 1024 / 1e6
 

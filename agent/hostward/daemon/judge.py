@@ -17,7 +17,7 @@ from hostward.daemon import messages, places
 from hostward.daemon.memory import Memory
 from hostward.daemon.messages import CONFIGURATION, STATE, TEXTFILE
 from hostward.daemon.selection import Selected, by_signature, select
-from hostward.engine import Engine, describe, exit_status
+from hostward.engine import Engine, describe, exit_status, facts_of
 from hostward.host import Host, HostError, liveness, textfile
 from hostward.host.journald import JournalWriter
 from hostward.host.moment import Moment, now
@@ -27,6 +27,7 @@ from hostward.report import prometheus
 from hostward.yamldoc import ConfigError
 
 if TYPE_CHECKING:
+    from hostward.checks import Check
     from hostward.repair import Repaired
 
 _TITLES = {
@@ -40,6 +41,8 @@ _AGAIN_MAX_S = 86400.0
 #: and the rate by which adjtimex(2) lets a clock be slewed, twice.
 _STEP_S = 0.2
 _SLEW = 0.001
+#: Facts whose observers wait: for the second of the RTC to turn.
+_SLOW = {"RtcReading"}
 _WORDS = {0: "ok", 1: "warning", 2: "error", 3: "unknown"}
 #: What became of a repair -> the message that tells it.  Of the others ("waiting", "held-back") nothing is told, and
 #: "gave-up" is a finding of its own.
@@ -93,7 +96,7 @@ class Judgement:
         settings, wrong = _configuration(str(task.get("config", "")), known)
         self.host.program_timeout_s = settings.program_timeout_s
         engine = self.engine_of(self.host, settings)
-        results = engine.check(selected)
+        results = self._judge(engine, selected)
         measures, units = _measures(engine), _units(engine)  # before repairs: they make the engine forget
         mend = not task.get("no_repair") and not wrong and any(f.remedies for r in results for f in r.findings)
         if mend:
@@ -108,6 +111,16 @@ class Judgement:
         self._merge([*results, _own(CONFIGURATION, wrong)], known=everything)
         picture = self._publish(settings, measures, started)
         return self._close(task, engine, picture, measures, units, repaired, started, wrong)
+
+    def _judge(self, engine: Engine, selected: list[Check]) -> list[Result]:
+        """Runs the checks; what those find that need not wait for the RTC's next second is told before it is waited
+        for."""
+        slow = [check for check in selected if _SLOW & facts_of(check.function)]
+        quick = engine.check([check for check in selected if check not in slow])
+        if slow and any(result.findings for result in quick):
+            self._merge(quick, tentative=True)
+            self.memory.tell(self.writer, self.clock())
+        return [*quick, *engine.check(slow)]
 
     def _merge(self, results: Iterable[Result], known: list[str] | None = None, tentative: bool = False) -> None:
         said = self.memory.merge(results, known, self.clock(), tentative)

@@ -75,6 +75,9 @@ class Daemon:
         if self._booting():
             self._boot_until = now + BOOT_S
             self._notifier.status("waits for the boot to be done")
+            # The boot's end may have come before the answer.
+            for fd in self._sources.fds:
+                self._happened(self._sources.read(fd, now), now)
         else:
             self._schedule.event("all", now)
         self._notifier.ready()
