@@ -43,7 +43,7 @@ def judge(event: str, names: Sequence[str], say: Say, repairing: Callable[[], No
     checks.load_all()
     lines = [trouble] if trouble else []
     if live and not trouble:
-        lines += _repaired(engine, event, touched, repairing)
+        lines += _repaired(engine, event, touched, names, repairing)
     lines += _found(engine, event, touched, names)
     for line in lines:
         say(safe(line))
@@ -88,12 +88,16 @@ def _as_shipped() -> bool:
         return False
 
 
-def _repaired(engine: Engine, event: str, touched: Touched, repairing: Callable[[], None]) -> Iterator[str]:
+def _repaired(
+    engine: Engine, event: str, touched: Touched, names: Sequence[str], repairing: Callable[[], None]
+) -> Iterator[str]:
     """Repairs what the policy lets happen with nobody watching, and says what was done."""
     wanted: tuple[str, ...] = ()
     if event in _SETTLED:
         wanted += _MENDED_LINKS
-    if event not in ("modules-removed", "post-remove", "kernel-removed") and _concerns_kvm(engine, touched):
+    if event not in ("modules-removed", "post-remove", "kernel-removed") and _concerns_kvm(
+        engine, event, touched, names
+    ):
         wanted += _MENDED_KVM
     for check in wanted:
         result = engine.run(checks.CHECKS[check])
@@ -105,11 +109,14 @@ def _repaired(engine: Engine, event: str, touched: Touched, repairing: Callable[
         repairing()
         for done in repair.unattended(engine, [result], by="scriptlet"):
             if done.number and done.outcome == "helped":
-                yield f"hostward: {done.plan.remedy.title.lower()}: done (`hostward log {done.number}`)"
+                title = done.plan.remedy.title
+                yield f"hostward: {title[:1].lower()}{title[1:]}: done (`hostward log {done.number}`)"
         engine.forget()
 
 
-def _concerns_kvm(engine: Engine, touched: Touched) -> bool:
+def _concerns_kvm(engine: Engine, event: str, touched: Touched, names: Sequence[str]) -> bool:
+    if event.startswith("post-") and names:
+        return any("kvm" in package for package in names)
     running = engine.fact("RunningKernel")
     here = not isinstance(running, Unavailable) and running.release in touched.kernels
     return here or touched.scripts or touched.named(_KVM)
@@ -132,7 +139,9 @@ def _found(engine: Engine, event: str, touched: Touched, packages: Sequence[str]
     if engine.host.live:
         if touched.kernels or event in KERNEL_EVENTS:
             results.append(engine.run(checks.CHECKS["modules.next-boot"]))
-        if event not in ("modules-removed", "post-remove", "kernel-removed") and _concerns_kvm(engine, touched):
+        if event not in ("modules-removed", "post-remove", "kernel-removed") and _concerns_kvm(
+            engine, event, touched, packages
+        ):
             results.append(engine.run(checks.CHECKS["modules.kvm-not-loaded"]))
     if event in _SETTLED:
         mine = (replace(t, outside=tuple(filter(touched.module, t.outside)), problems=()) for t in trees.trees)
