@@ -2,11 +2,13 @@
 # make test   sets everything up and runs every test; what had to be left out is named at the end
 # make bench  prints the benchmarks, both sides of each in one run
 # make fuzz   the long fuzzing run
+# make rpm    builds the source and binary package for EL and Fedora into dist/
+# make deb    builds the package for Debian into dist/
 
 HOSTWARD = PYTHONPATH=agent .venv/bin/python -m hostward
 PYTHON = PYTHONPATH=agent:. .venv/bin/python
 
-.PHONY: run test lint bench fuzz clean
+.PHONY: run test lint bench fuzz rpm deb clean
 
 run:
 	@tools/setup run
@@ -22,7 +24,8 @@ lint:
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	PYTHONPATH=agent .venv/bin/lint-imports
-	if command -v shellcheck >/dev/null; then shellcheck tools/setup .ci/run; fi
+	if command -v shellcheck >/dev/null; then shellcheck tools/setup tools/package .ci/run packaging/rpm/scriptlet.sh \
+		packaging/rpm/90-hostward.install packaging/debian/hostward.post*; fi
 
 bench:
 	@tools/setup test
@@ -31,6 +34,10 @@ bench:
 fuzz:
 	@tools/setup test
 	@for f in tests/fuzz/fuzz_*.py; do $(PYTHON) $$f || exit 1; done
+
+rpm deb:
+	@tools/setup $@
+	@tools/package $@
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 
 import pytest
 
 from tests.lab.debs import NotAtHand
+
+#: For what is a variation: `make test` is to end within a quarter of an hour on two cores.
+FULL = pytest.mark.skipif(
+    not os.environ.get("HOSTWARD_FULL"), reason="HOSTWARD_FULL=1 runs it too; one kernel, RTC or keeper stands for all"
+)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -8,16 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import FULL as FULL
 from tests.lab.machine import Content, Guest
 
 HERE = Path(__file__).parent
 #: The first lab test of a fresh cache also downloads kernels and builds the image.
 LIMIT_S = 1200
-
-#: For what is a variation: `make test` is to end within a quarter of an hour on two cores.
-FULL = pytest.mark.skipif(
-    not os.environ.get("HOSTWARD_FULL"), reason="HOSTWARD_FULL=1 runs it too; one kernel, RTC or keeper stands for all"
-)
 
 Boot = Callable[..., Guest]
 _boots: list[str] = []

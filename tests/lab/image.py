@@ -18,7 +18,7 @@ from tests.lab.debs import CACHE, NotAtHand
 
 PACKAGES = (
     "systemd,systemd-sysv,udev,dbus,kmod,chrony,util-linux-extra,iproute2,python3,"
-    "python3-psutil,python3-distro,python3-yaml,python3-systemd"
+    "python3-psutil,python3-distro,python3-yaml,python3-systemd,rpm,strace"
 )
 SUITE = "bookworm"
 #: Disk signature; the root is found by PARTUUID, as NVMe names follow the order devices are found in.
