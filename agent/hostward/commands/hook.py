@@ -76,7 +76,7 @@ def _judge(arguments: argparse.Namespace) -> int:
 def _errors(guest: Guest, settings: Config) -> list[tuple[str, Finding]]:
     """(check, finding) of severity error about this guest, by every check that looks at guests."""
     from hostward import checks
-    from hostward.engine import Engine, events_of
+    from hostward.engine import Engine, facts_of
     from hostward.facts.guests import Guests
     from hostward.host import Host
 
@@ -86,9 +86,7 @@ def _errors(guest: Guest, settings: Config) -> list[tuple[str, Finding]]:
     engine.facts["Guests"] = Guests((guest,), ("libvirt",))
     found = []
     for check in checks.load_all().values():
-        needs: set[str] = set()
-        events_of(check.function, needs)
-        if "Guests" not in needs:
+        if "Guests" not in facts_of(check.function):
             continue
         for finding in engine.run(check).findings:
             about = finding.subject == guest.name or finding.subject.endswith(f" {guest.name}")
