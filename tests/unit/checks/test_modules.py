@@ -266,7 +266,7 @@ def kvm(
 def test_kvm_installed_and_not_loaded_is_an_error_with_a_remedy() -> None:
     (finding,) = kvm(modules=replace(KVM, script="/etc/sysconfig/modules/kvm.modules"))
     assert finding.severity is Severity.ERROR and finding.remedies == ("modules.load-kvm",)
-    assert "kvm and kvm_amd is not loaded" in finding.summary
+    assert "kvm and kvm_amd are not loaded" in finding.summary
     assert finding.advice == "Run /etc/sysconfig/modules/kvm.modules, or load kvm_amd."
     assert "kvm_amd: not loaded" in finding.evidence and "/dev/kvm: does not exist" in finding.evidence
 
