@@ -108,13 +108,12 @@ class Side:
 
     @property
     def guests(self) -> list[dict[str, Any]]:
-        found = self.fact("Guests").get("guests")
-        return [guest for guest in found if isinstance(guest, dict)] if isinstance(found, list) else []
+        return _mappings(self.fact("Guests").get("guests"))
 
     def guest_features(self, guest: dict[str, Any]) -> frozenset[str]:
         """Every feature of a guest's processor, empty where this host could not tell."""
-        for cpu in self.hypervisor.get("guests") or ():
-            if isinstance(cpu, dict) and cpu.get("uuid") == guest.get("uuid"):
+        for cpu in _mappings(self.hypervisor.get("guests")):
+            if cpu.get("uuid") == guest.get("uuid"):
                 return frozenset(_strings(cpu.get("features")))
         return frozenset()
 
@@ -158,7 +157,7 @@ def _rows(a: Side, b: Side) -> Iterator[Row]:
         else:
             yield Row(what, _more(mine - theirs), _more(theirs - mine), mine == theirs)
     yield row("clock", _clock(a)[1], _clock(b)[1])
-    options = [side.hypervisor.get("options") or {} for side in (a, b)]
+    options = [_mapping(side.hypervisor.get("options")) for side in (a, b)]
     for name in sorted({*options[0], *options[1]}):
         one, two = (str(o.get(name, "")) for o in options)
         if one != two and not name.startswith(_MODULE_OPTIONS_THAT_DIFFER_MAY):
@@ -191,7 +190,7 @@ def _notes(a: Side, b: Side) -> Iterator[Reason]:
             yield Reason(
                 Severity.WARNING, f"nothing is known to keep the clock of {name} ({said}): guests may see it jump"
             )
-    nested = [side.hypervisor.get("options") or {} for side in (a, b)]
+    nested = [_mapping(side.hypervisor.get("options")) for side in (a, b)]
     for module in ("kvm_intel.nested", "kvm_amd.nested"):
         values = [_on(o.get(module)) for o in nested]
         if None not in values and values[0] != values[1]:
@@ -238,10 +237,9 @@ def _machine(domain: dict[str, Any], target: Side) -> Iterator[Reason | str]:
 
 
 def _cpu(guest: dict[str, Any], domain: dict[str, Any], source: Side, target: Side) -> Iterator[Reason | str]:
-    cpu = domain.get("cpu")
-    cpu = cpu if isinstance(cpu, dict) else {}
+    cpu = _mapping(domain.get("cpu"))
     mode = str(cpu.get("mode") or "")
-    asked = [tuple(_strings(f)) for f in cpu.get("features") or () if isinstance(f, list)]
+    asked = [tuple(_strings(f)) for f in _items(cpu.get("features")) if isinstance(f, list)]
     named = {f[0] for f in asked if len(f) == 2 and f[1] in ("require", "force")}
     off = {f[0] for f in asked if len(f) == 2 and f[1] in ("disable", "forbid")}
     if mode in ("host-passthrough", "maximum"):
@@ -271,8 +269,8 @@ def _cpu(guest: dict[str, Any], domain: dict[str, Any], source: Side, target: Si
 
 
 def _devices(domain: dict[str, Any], running: bool) -> Iterator[Reason]:
-    passed = [d for d in domain.get("devices") or () if isinstance(d, dict) and d.get("kind") == "hostdev"]
-    passed += [d for d in domain.get("nics") or () if isinstance(d, dict) and d.get("type") == "hostdev"]
+    passed = [d for d in _mappings(domain.get("devices")) if d.get("kind") == "hostdev"]
+    passed += [d for d in _mappings(domain.get("nics")) if d.get("type") == "hostdev"]
     if passed and running:
         yield Reason(
             Severity.ERROR, f"{len(passed)} devices of its host are passed to it: it can't leave while it runs"
@@ -287,8 +285,8 @@ def _versions(source: Side, target: Side) -> Iterator[Reason]:
 
 
 def _storage(domain: dict[str, Any], target: Side) -> Iterator[Reason]:
-    for disk in domain.get("disks") or ():
-        if not isinstance(disk, dict) or not disk.get("source"):
+    for disk in _mappings(domain.get("disks")):
+        if not disk.get("source"):
             continue
         if disk.get("type") in ("file", "block", "dir") and disk.get("device") in ("disk", "lun"):
             yield Reason(
@@ -302,8 +300,8 @@ def _storage(domain: dict[str, Any], target: Side) -> Iterator[Reason]:
 
 def _clock(side: Side) -> tuple[float | None, str]:
     """(this host's clock minus the true time in s, in words); None where nothing keeps it."""
-    for state in side.fact("KeeperStates").get("states") or ():
-        if isinstance(state, dict) and state.get("synchronised"):
+    for state in _mappings(side.fact("KeeperStates").get("states")):
+        if state.get("synchronised"):
             offset = state.get("offset_s")
             if isinstance(offset, (int, float)):
                 return float(offset), f"{offset:+.6f} s by {state.get('keeper')}"
@@ -317,10 +315,22 @@ def _clock(side: Side) -> tuple[float | None, str]:
 
 
 def _formats(guest: dict[str, Any]) -> Iterator[str]:
-    for domain in (guest.get("stored"), guest.get("live")):
-        for disk in (domain or {}).get("disks") or () if isinstance(domain, dict) else ():
-            if isinstance(disk, dict) and disk.get("format") and disk.get("source"):
+    for which in ("stored", "live"):
+        for disk in _mappings(_mapping(guest.get(which)).get("disks")):
+            if disk.get("format") and disk.get("source"):
                 yield str(disk["format"])
+
+
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _mappings(value: Any) -> list[dict[str, Any]]:
+    return [item for item in _items(value) if isinstance(item, dict)]
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _strings(value: Any) -> list[str]:

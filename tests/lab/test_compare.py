@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 
 from hostward import cli
+from hostward.compare import compare
 from tests.lab.libvirt_room import Room, lacking
 
 REPOSITORY = Path(__file__).parents[2]
@@ -233,6 +234,30 @@ def test_files_that_are_none(content: str, tmp_path: Path, capsys: pytest.Captur
     path.write_text(content)
     assert cli.main(["compare", str(path), str(path)]) == 3
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_files_with_anything_in_them(facts: Any) -> None:
+    """Another version's file, or a damaged one: each value in turn replaced by others, and still an answer."""
+
+    def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+        for key in value if isinstance(value, dict) else range(min(len(value), 3)) if isinstance(value, list) else ():
+            yield (*path, key)
+            yield from places(value[key], (*path, key))
+
+    whole = facts["facts"]
+    others: list[Any] = [None, 3, -1e300, "x", [], {}, [[]], [{}], [3], {"x": [None]}]
+    tried = 0
+    for path in places(whole):
+        for other in others:
+            changed = copy.deepcopy({name: value for name, value in whole.items() if name == path[0]})
+            inner = changed
+            for key in path[:-1]:
+                inner = inner[key]
+            inner[path[-1]] = other
+            for pair in (({**whole, **changed}, whole), (whole, {**whole, **changed})):
+                assert compare(*pair).status in (0, 1, 2, 3)
+                tried += 1
+    assert tried > 5000
 
 
 def test_a_file_against_the_running_host(room: Room, facts: Any) -> None:

@@ -168,3 +168,26 @@ def test_a_guest_that_was_migrated_in(room: Room) -> None:
     assert (after["guest"], after["began"]) == ("right", "migrated")
     assert after["since"] >= before["since"]
     assert after["offset_s"] < before["offset_s"] + after["uncertainty_s"] + before["uncertainty_s"]
+
+
+def test_an_agent_that_hangs_costs_its_time_limit_and_no_other_guest(room: Room) -> None:
+    """libvirt waits 5 s for an agent; hostward as long as limits.program-timeout-s says."""
+    if room.run(["virsh", "-c", "qemu:///system", "domtime", "right"]).returncode:
+        room.virsh("start", "right")  # it was migrated away
+        deadline = time.monotonic() + 60
+        while room.run(["virsh", "-c", "qemu:///system", "domtime", "right"]).returncode:
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+    stop = {
+        "execute": "guest-exec",
+        "arguments": {"path": "/bin/busybox", "arg": ["sh", "-c", "kill -STOP $(busybox pidof qemu-ga)"]},
+    }
+    room.run(["virsh", "-c", "qemu:///system", "qemu-agent-command", "late", json.dumps(stop), "--timeout", "2"])
+    room.run(["tee", "/run/hostward.yaml"], input="limits: {program-timeout-s: 2}\n")
+    began = time.monotonic()
+    seen = hostward(room, "facts", "GuestClocks", "--config", "/run/hostward.yaml")["facts"]["GuestClocks"]
+    assert time.monotonic() - began < 6
+    assert [clock["guest"] for clock in seen["clocks"]] == ["right"]
+    assert seen["silent"] == [["late", "no answer within 2 s"]]
+    seen = clocks(room)  # with time enough libvirt itself gives up
+    assert [guest for guest, _ in seen["silent"]] == ["late"]
