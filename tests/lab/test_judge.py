@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from hostward.daemon.messages import message_id
-from tests.lab.conftest import Boot
+from tests.lab.conftest import FULL, Boot
 from tests.lab.machine import Guest
 from tests.lab.test_first_path import HWCLOCK_UNIT
+
+# tests/lab/test_watch.py has the same judgements made by the daemon itself.
+pytestmark = FULL
 
 REPOSITORY = Path(__file__).parents[2]
 JUDGE = """\
