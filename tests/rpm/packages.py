@@ -13,6 +13,7 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,6 +166,13 @@ def kmod(name: str, version: str, modules: Sequence[str], careless: bool = False
     return Package(name, version, files=files, scripts=scripts)
 
 
+def _forget_old(pattern: str) -> None:
+    """Removes what was built more than a day ago; younger ones may be in use by the tests of another checkout."""
+    for old in (CACHE / "rpm").glob(pattern):
+        if old.is_dir() and time.time() - old.stat().st_mtime > 86400:
+            shutil.rmtree(old, ignore_errors=True)
+
+
 def hostward() -> Path:
     """The package of this checkout, built anew when a file of it changed.  Raises NotAtHand."""
     if shutil.which("rpmbuild") is None:
@@ -178,8 +186,7 @@ def hostward() -> Path:
     made = CACHE / "rpm" / f"hostward-{digest.hexdigest()[:16]}"
     with locked("rpm-hostward"):
         if not made.is_dir():
-            for old in (CACHE / "rpm").glob("hostward-*"):
-                shutil.rmtree(old, ignore_errors=True)
+            _forget_old("hostward-*")
             part = made.with_name("part")
             shutil.rmtree(part, ignore_errors=True)
             done = subprocess.run([REPOSITORY / "tools" / "package", "rpm", part], capture_output=True, text=True)
@@ -209,8 +216,7 @@ def built() -> dict[str, Path]:
             ),
         }
         if not made.is_dir():
-            for old in (CACHE / "rpm").glob("packages-*"):
-                shutil.rmtree(old, ignore_errors=True)
+            _forget_old("packages-*")
             part = made.with_name("packages.part")
             shutil.rmtree(part, ignore_errors=True)
             build(list(packages.values()), part)

@@ -14,7 +14,18 @@ from tests.rpm.root import Done, Root
 
 Packages = dict[str, Path]
 
-A, B, D = (f"/lib/modules/{kernel(role).release}" for role in "ABD")
+
+class ModuleTree:
+    """The module directory of the kernel of a role, in text; looked up only then, as it may have to be downloaded."""
+
+    def __init__(self, role: str) -> None:
+        self.role = role
+
+    def __str__(self) -> str:
+        return f"/lib/modules/{kernel(self.role).release}"
+
+
+A, B, D = (ModuleTree(role) for role in "ABD")
 LAYOUT = "disagrees about version of symbol module_layout"
 COUNT = "disagrees about version of symbol lab_count"
 

@@ -14,7 +14,8 @@ def add(subparsers: Any) -> None:
         "else a few lines in depmod's words and one of advice. On a live system it repairs what the configuration lets "
         "happen unattended; in a chroot, an image build, a container or under rpm-ostree it changes nothing. "
         "Events: post-install, post-upgrade and post-remove (of the kmod packages named), modules-changed (the names "
-        "of the files on standard input), modules-removed, kernel-added and kernel-removed (of the releases named).",
+        "of the files on standard input), modules-removed, kernel-added and kernel-removed (of the releases named). "
+        "It is given 5 s, or HOSTWARD_SCRIPTLET_LIMIT_S of the environment, and 10 s more for a repair.",
         epilog="The exit status is 0, whatever happens.",
     )
     parser.add_argument("event", metavar="EVENT", help="what happened, e.g. post-install or modules-changed")
