@@ -4,7 +4,7 @@
     python tests/fuzz/fuzz_kmod.py --seed 7 --only 1234  one of them again, with its traceback
 
 Nothing but the documented exceptions may come out, no input may take longer than runner.TIME_MAX_S or more memory than
-runner.RESIDENT_MAX.  Exits 1 when one does.
+runner.GROWTH_MAX.  Exits 1 when one does.
 """
 
 from __future__ import annotations
