@@ -1,7 +1,8 @@
 """systemd's signals about units, by the system bus: as little of D-Bus as that takes.
 
-Wire format and authentication: the D-Bus Specification; the signals: org.freedesktop.systemd1(5).  Everything that
-comes in is bounded, and what can't be made out ends the connection with an error, never with a hang.
+Wire format and authentication: the D-Bus Specification; the signals: org.freedesktop.systemd1(5).  Any user may send
+a signal straight to a connection, so only what systemd itself sent is looked at, by the unique name that the bus says
+owns its well-known one.  Everything that comes in is bounded; a message that is too large is passed over unread.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from typing import Any
 from hostward.host.errors import HostError
 
 SYSTEM_BUS = "/run/dbus/system_bus_socket"
-MESSAGE_MAX = 1 << 20
+#: The largest message that is read; systemd's longest, all properties of a unit, take about 10 KiB.
+MESSAGE_MAX = 128 << 10
+_HEADER_MAX = 8 << 10
 _SYSTEMD = "org.freedesktop.systemd1"
 _MANAGER_PATH, _MANAGER = "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"
 _UNIT_PATH = f"{_MANAGER_PATH}/unit/"
@@ -29,6 +32,7 @@ _NO_REPLY = 1
 #: What of a unit makes a difference; the rest (timestamps, counters of memory) comes with every breath it takes.
 _TELLING = {"ActiveState", "SubState", "LoadState", "UnitFileState", "Result"}
 _DEPTH_MAX = 32
+_WAITING_MAX = 100
 _FIXED = {"y": "B", "b": "I", "n": "h", "q": "H", "i": "i", "u": "I", "x": "q", "t": "Q", "d": "d", "h": "I"}
 _ALIGNED = {"y": 1, "g": 1, "v": 1, "n": 2, "q": 2, "x": 8, "t": 8, "d": 8, "(": 8, "{": 8}
 
@@ -40,7 +44,7 @@ class BusError(HostError):
 @dataclass(frozen=True)
 class UnitSignal:
     """`kind`: "unit" (a watched unit's state changed), "files" (units were enabled, disabled, masked), "reloaded"
-    (systemd read its units anew), "started" (the boot is done), "new" (a watched unit came or went)."""
+    (systemd read its units anew), "started" (the boot is done)."""
 
     kind: str
     unit: str = ""
@@ -57,7 +61,9 @@ class SystemdSignals:
         self._timeout_s = timeout_s
         self._serial = 0
         self._buffer = b""
-        self._waiting: list[_Message] = []
+        self._pass_over = 0
+        self._owner = ""
+        self._waiting: list[Message] = []
         self._units: dict[str, str] = {}
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
@@ -66,6 +72,9 @@ class SystemdSignals:
             self._authenticate()
             self._socket.setblocking(False)
             self._ask(_BUS, _BUS_PATH, _BUS, "Hello")
+            self._add_match(f"type='signal',sender='{_BUS}',member='NameOwnerChanged',arg0='{_SYSTEMD}'")
+            answer = self._ask(_BUS, _BUS_PATH, _BUS, "GetNameOwner", "s", (_SYSTEMD,))
+            self._owner = str(answer.values()[0])
             for member in ("UnitFilesChanged", "Reloading", "StartupFinished"):
                 self._match(f"path='{_MANAGER_PATH}',interface='{_MANAGER}',member='{member}'", True)
             self._ask(_SYSTEMD, _MANAGER_PATH, _MANAGER, "Subscribe")
@@ -93,14 +102,18 @@ class SystemdSignals:
     def state(self) -> str:
         """systemd's SystemState: initializing, starting, running, degraded, maintenance, stopping.  Raises BusError."""
         answer = self._ask(_SYSTEMD, _MANAGER_PATH, _PROPERTIES, "Get", "ss", (_MANAGER, "SystemState"))
-        return str(answer.body[0]) if answer.body else ""
+        values = answer.values()
+        return str(values[0]) if values else ""
 
     def read(self) -> list[UnitSignal]:
         """What came since the last read.  Raises BusError once the connection is gone."""
         waiting, self._waiting = self._waiting, []
         found: dict[UnitSignal, None] = {}
         for message in (*waiting, *self._receive()):
-            signal = self._signal(message)
+            try:
+                signal = self._signal(message)
+            except BusError:
+                continue  # nothing that systemd says of a unit
             if signal is not None:
                 found[signal] = None
         return list(found)
@@ -108,21 +121,28 @@ class SystemdSignals:
     def close(self) -> None:
         self._socket.close()
 
-    def _signal(self, message: _Message) -> UnitSignal | None:
+    def _signal(self, message: Message) -> UnitSignal | None:
         if message.kind != _SIGNAL:
             return None
+        if message.sender == _BUS and message.member == "NameOwnerChanged" and message.signature == "sss":
+            name, _, owner = message.values()
+            if name == _SYSTEMD:
+                self._owner = str(owner)
+            return None
+        if not self._owner or message.sender != self._owner:
+            return None  # whoever else can send us signals
         if message.path == _MANAGER_PATH and message.interface == _MANAGER:
             if message.member == "Reloading":
-                return None if message.body[:1] == [True] else UnitSignal("reloaded")
+                return None if message.signature != "b" or message.values() == [True] else UnitSignal("reloaded")
             kind = {"UnitFilesChanged": "files", "StartupFinished": "started"}.get(message.member)
             return UnitSignal(kind) if kind else None
         unit = self._units.get(message.path)
-        if unit is None or message.member != "PropertiesChanged" or len(message.body) != 3:
+        if unit is None or (message.interface, message.member) != (_PROPERTIES, "PropertiesChanged"):
             return None
-        changed, invalid = message.body[1], message.body[2]
-        if isinstance(changed, dict) and isinstance(invalid, list) and _TELLING & {*changed, *invalid}:
-            return UnitSignal("unit", unit)
-        return None
+        if message.signature != "sa{sv}as":
+            return None
+        _, changed, invalid = message.values()
+        return UnitSignal("unit", unit) if _TELLING & {*changed, *invalid} else None
 
     def _authenticate(self) -> None:
         uid = str(os.geteuid()).encode().hex()
@@ -138,12 +158,14 @@ class SystemdSignals:
         self._socket.sendall(b"BEGIN\r\n")
 
     def _match(self, rule: str, add: bool) -> None:
-        rule = f"type='signal',sender='{_SYSTEMD}',{rule}"
+        self._add_match(f"type='signal',sender='{_SYSTEMD}',{rule}", add)
+
+    def _add_match(self, rule: str, add: bool = True) -> None:
         self._send(_BUS, _BUS_PATH, _BUS, "AddMatch" if add else "RemoveMatch", "s", (rule,), _NO_REPLY)
 
     def _ask(
         self, to: str, path: str, interface: str, member: str, signature: str = "", values: tuple[str, ...] = ()
-    ) -> _Message:
+    ) -> Message:
         """A call and its answer; what comes between is kept for `read`."""
         serial = self._send(to, path, interface, member, signature, values, 0)
         deadline = time.monotonic() + self._timeout_s
@@ -155,11 +177,13 @@ class SystemdSignals:
             for message in self._receive():
                 if message.kind in (_RETURN, _ERROR) and message.reply_to == serial:
                     answer = message
-                else:
-                    self._waiting.append(message)
+                elif message.kind == _SIGNAL:
+                    self._waiting = [*self._waiting[-_WAITING_MAX:], message]
             if answer is not None:
                 if answer.kind == _ERROR:
-                    raise BusError(self._address, f"{member}: {answer.error} {' '.join(map(str, answer.body))}"[:300])
+                    raise BusError(
+                        self._address, f"{member}: {answer.error} {' '.join(map(str, answer.values()))}"[:300]
+                    )
                 return answer
 
     def _send(
@@ -189,7 +213,7 @@ class SystemdSignals:
             raise BusError(self._address, f"the bus is gone: {error.strerror or error}") from None
         return self._serial
 
-    def _receive(self) -> list[_Message]:
+    def _receive(self) -> list[Message]:
         """The whole messages that can be had without waiting."""
         gone = False
         while len(self._buffer) <= 2 * MESSAGE_MAX:
@@ -203,13 +227,21 @@ class SystemdSignals:
                 gone = True
                 break
             self._buffer += data
-        found = []
+        found, at = [], 0
         while True:
-            message, used = parse(self._buffer, self._address)
-            if message is None:
+            if self._pass_over:
+                skipped = min(self._pass_over, len(self._buffer) - at)
+                self._pass_over -= skipped
+                at += skipped
+            message, length = parse(self._buffer, at, self._address)
+            if length == 0:
                 break
-            self._buffer = self._buffer[used:]
-            found.append(message)
+            if message is None:
+                self._pass_over = length
+            else:
+                found.append(message)
+                at += length
+        self._buffer = self._buffer[at:]
         if gone and not found:
             raise BusError(self._address, "the bus is gone: it ended the connection")
         return found
@@ -227,40 +259,69 @@ def escaped(unit: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Message:
+class Message:
+    """A message's header; `values` reads its body."""
+
     kind: int
     path: str
     interface: str
     member: str
     error: str
+    sender: str
+    signature: str
     reply_to: int
-    body: list[Any]
+    body: bytes
+    order: str
+
+    def values(self) -> list[Any]:
+        """Raises BusError for a body that is not of its signature."""
+        try:
+            return _Reader(self.body, self.order, 0).values(self.signature)
+        except (struct.error, IndexError, ValueError, TypeError, RecursionError) as error:
+            raise BusError("D-Bus", f"a message of {self.sender} can't be made out: {error}") from None
 
 
-def parse(data: bytes, where: str = "D-Bus") -> tuple[_Message | None, int]:
-    """(the first message, its length); (None, 0) while it is not all there.  Raises BusError for what is no message."""
-    if len(data) < 16:
+#: The types that the fields of a header have, by their codes.
+_FIELD_TYPES = {1: "o", 2: "s", 3: "s", 4: "s", 5: "u", 6: "s", 7: "s", 8: "g", 9: "u"}
+
+
+def parse(data: bytes, at: int = 0, where: str = "D-Bus") -> tuple[Message | None, int]:
+    """(the message at `at`, its length); (None, 0) while it is not all there, (None, its length) for one that is too
+    large to be read.  Raises BusError for what is no message."""
+    if len(data) - at < 16:
         return None, 0
-    order = {ord("l"): "<", ord("B"): ">"}.get(data[0])
-    if order is None or data[3] != 1:
+    order = {ord("l"): "<", ord("B"): ">"}.get(data[at])
+    if order is None or data[at + 3] != 1:
         raise BusError(where, "what the bus sent is no message of D-Bus")
-    length, _, fields = struct.unpack_from(f"{order}III", data, 4)
+    length, _, fields = struct.unpack_from(f"{order}III", data, at + 4)
     start = 16 + fields + (-(16 + fields) % 8)
-    if start + length > MESSAGE_MAX:
-        raise BusError(where, f"a message of {start + length} bytes, more than makes sense")
-    if len(data) < start + length:
+    if fields > _HEADER_MAX or start + length > MESSAGE_MAX:
+        return None, start + length
+    if len(data) - at < start + length:
         return None, 0
     try:
-        header = dict(_Reader(data[: 16 + fields], order, 12).value("a(yv)", 0))
-        signature = str(header.get(8, ""))
-        body = _Reader(data[start : start + length], order, 0).values(signature)
+        header = _header(_Reader(data[at : at + 16 + fields], order, 12))
     except (struct.error, IndexError, ValueError, TypeError, RecursionError) as error:
         raise BusError(where, f"a message of the bus can't be made out: {error}") from None
-    text = {code: str(header.get(code, "")) for code in (1, 2, 3, 4)}
-    reply_to = header.get(5, 0)
-    return _Message(
-        data[1], text[1], text[2], text[3], text[4], reply_to if isinstance(reply_to, int) else 0, body
+    path, interface, member, error_, sender, signature = (str(header.get(code, "")) for code in (1, 2, 3, 4, 7, 8))
+    body = data[at + start : at + start + length]
+    return Message(
+        data[at + 1], path, interface, member, error_, sender, signature, int(header.get(5, 0)), body, order
     ), start + length
+
+
+def _header(reader: _Reader) -> dict[int, Any]:
+    """The fields of a header, each of the type that it must have.  Raises ValueError."""
+    end = reader.value("u", 0) + 16
+    found = {}
+    while reader.at < end:
+        reader.align(8)
+        code = reader.value("y", 0)
+        kind = reader.value("g", 0)
+        if kind != _FIELD_TYPES.get(code, kind) or len(kind) > 1:
+            raise ValueError(f"field {code} of a header has the type {kind}")
+        found[code] = reader.value(kind, 0)
+    return found
 
 
 class _Reader:
@@ -269,7 +330,7 @@ class _Reader:
     def __init__(self, data: bytes, order: str, at: int) -> None:
         self._data = data
         self._order = order
-        self._at = at
+        self.at = at
 
     def values(self, signature: str) -> list[Any]:
         found, left = [], signature
@@ -283,10 +344,10 @@ class _Reader:
         if depth > _DEPTH_MAX:
             raise ValueError("nested too deeply")
         code = kind[0]
-        self._align(_ALIGNED.get(code, 4))
+        self.align(_ALIGNED.get(code, 4))
         if code in _FIXED:
-            (number,) = struct.unpack_from(self._order + _FIXED[code], self._data, self._at)
-            self._at += struct.calcsize(_FIXED[code])
+            (number,) = struct.unpack_from(self._order + _FIXED[code], self._data, self.at)
+            self.at += struct.calcsize(_FIXED[code])
             return bool(number) if code == "b" else number
         if code in "so":
             return self._text(self.value("u", depth))
@@ -312,28 +373,28 @@ class _Reader:
 
     def _array(self, inner: str, depth: int) -> Any:
         length = self.value("u", depth)
-        self._align(_ALIGNED.get(inner[0], 4))
-        end = self._at + length
+        self.align(_ALIGNED.get(inner[0], 4))
+        end = self.at + length
         if end > len(self._data):
             raise ValueError("an array longer than its message")
         if inner == "y":
-            self._at = end
+            self.at = end
             return self._data[end - length : end]
         found = []
-        while self._at < end:
+        while self.at < end:
             found.append(self.value(inner, depth + 1))
         return dict(found) if inner[0] == "{" else found
 
     def _text(self, length: int) -> str:
-        end = self._at + length
+        end = self.at + length
         if end >= len(self._data) or self._data[end] != 0:
             raise ValueError("a text without its end")
-        text = self._data[self._at : end].decode("utf-8", "replace")
-        self._at = end + 1
+        text = self._data[self.at : end].decode("utf-8", "replace")
+        self.at = end + 1
         return text
 
-    def _align(self, size: int) -> None:
-        self._at += -self._at % size
+    def align(self, size: int) -> None:
+        self.at += -self.at % size
 
 
 def _first(signature: str) -> str:
