@@ -95,14 +95,18 @@ class Package:
 
 def build(packages: Sequence[Package], target: Path) -> list[Path]:
     """Builds packages into a directory.  Raises NotAtHand."""
+    _rpmbuild([package.spec for package in packages], target)
+    return [target / package.file_name for package in packages]
+
+
+def _rpmbuild(specs: Sequence[str], target: Path) -> None:
     if shutil.which("rpmbuild") is None:
         raise NotAtHand("rpmbuild is not installed: no packages to make transactions with")
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="hostward-rpmbuild-") as work:
-        specs = []
-        for number, package in enumerate(packages):
-            specs.append(f"{work}/{number}.spec")
-            Path(specs[-1]).write_text(package.spec)
+        written = [Path(work) / f"{number}.spec" for number in range(len(specs))]
+        for path, spec in zip(written, specs):
+            path.write_text(spec)
         argv = [
             "rpmbuild",
             "-bb",
@@ -115,9 +119,34 @@ def build(packages: Sequence[Package], target: Path) -> list[Path]:
         ]
         argv += ["--define", "_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm"]
         argv += ["--define", "_binary_payload w0.ufdio", "--define", "__os_install_post %{nil}"]
-        done = subprocess.run([*argv, *specs], capture_output=True, text=True)
+        done = subprocess.run([*argv, *map(str, written)], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-2000:]
-    return [target / package.file_name for package in packages]
+
+
+def build_many(files: Mapping[str, str], content: Path, target: Path) -> list[Path]:
+    """Packages by name, each with one file, from one spec: two hundred of their own would take half a minute."""
+    head = [
+        "Name: many",
+        "Version: 1",
+        "Release: 1",
+        "Summary: For a test",
+        "License: GPL-2.0-only",
+        "BuildArch: noarch",
+    ]
+    head += ["AutoReqProv: no", "%description", "For a test."]
+    parts, install, lists = [], ["%install"], []
+    for name, path in files.items():
+        parts += [
+            f"%package -n {name}",
+            "Summary: For a test",
+            "AutoReqProv: no",
+            f"%description -n {name}",
+            "For a test.",
+        ]
+        install.append(f"install -D -m 0644 {content} %{{buildroot}}{path}")
+        lists += [f"%files -n {name}", path]
+    _rpmbuild(["\n".join([*head, *parts, *install, *lists]) + "\n"], target)
+    return [target / f"{name}-1-1.noarch.rpm" for name in files]
 
 
 def distribution() -> Package:

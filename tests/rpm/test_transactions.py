@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import FULL
 from tests.lab.debs import kernel
-from tests.rpm.packages import Package, build
+from tests.rpm.packages import Package, build, build_many
 from tests.rpm.root import Done, Root
 
 Packages = dict[str, Path]
@@ -118,18 +118,16 @@ def test_hostward_first_last_and_in_the_middle(
 
 
 def test_two_hundred_packages_cause_one_check(root: Root, tmp_path: Path) -> None:
-    module = Path(__file__)
-    many = [Package(f"kmod-n{n}", files={f"{A}/extra/kmod-n{n}/n{n}.ko": module}) for n in range(200)]
+    many = {f"kmod-n{n}": f"{A}/extra/kmod-n{n}/n{n}.ko" for n in range(200)}
     root.at("/usr/bin/hostward").rename(root.at("/usr/bin/hostward.real"))
     counting = '#!/bin/sh\necho "$*" >>/calls\nexec /usr/bin/hostward.real "$@"\n'
     root.at("/usr/bin/hostward").write_text(counting)
     root.at("/usr/bin/hostward").chmod(0o755)
-    built = build(many, tmp_path)
-    done = root.rpm("-U", *built)
+    done = root.rpm("-U", *build_many(many, Path(__file__), tmp_path))
     assert root.at("/calls").read_text() == "scriptlet modules-changed\n"
     told = warnings(done)
     assert len(told) == 6 and told[-1] == "and 195 more like these"
-    done = root.rpm("-e", *(package.name for package in many))
+    done = root.rpm("-e", *many)
     assert (done.status, done.said) == (0, [])
     assert root.at("/calls").read_text() == "scriptlet modules-changed\nscriptlet modules-removed\n"
 
