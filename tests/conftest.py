@@ -11,7 +11,8 @@ from tests.lab.debs import NotAtHand
 
 #: For what is a variation: `make test` is to end within a quarter of an hour on two cores.
 FULL = pytest.mark.skipif(
-    not os.environ.get("HOSTWARD_FULL"), reason="HOSTWARD_FULL=1 runs it too; one kernel, RTC or keeper stands for all"
+    not os.environ.get("HOSTWARD_FULL"),
+    reason="HOSTWARD_FULL=1 runs it too: it is a variation of another, or takes long",
 )
 
 

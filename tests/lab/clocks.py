@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.lab.debs import Kernel, NotAtHand
-from tests.lab.machine import Content, Guest
+from tests.lab.machine import Content, Guest, prepare
 
 HOST = "10.0.2.2"  # this machine, as QEMU's user network has it
 _NTP_EPOCH = 2_208_988_800  # seconds from 1900 to 1970
@@ -99,6 +99,7 @@ class ClockedGuest(Guest):
         self._answering.bind(("127.0.0.1", 0))
         self.port: int = self._answering.getsockname()[1]
         threading.Thread(target=self._answer, daemon=True).start()
+        prepare(role)
         # QEMU takes whole seconds only, and its RTC starts with them a while after its process: so start it in time.
         start_s = time.time() + _STARTS_S + rtc_ahead_s
         whole = int(start_s) + 1

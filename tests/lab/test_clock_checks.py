@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import FULL
 from tests.lab.conftest import Boot
 from tests.lab.machine import Content, Guest
 from tests.lab.test_first_path import HWCLOCK_UNIT
@@ -120,6 +121,7 @@ def test_hwclock_was_the_last_to_set_the_clock(guest: Guest) -> None:
     until(guest, {"clock.set-by-hwclock-at-boot": None})
 
 
+@FULL
 def test_the_drift_that_was_injected_is_measured(guest: Guest) -> None:
     guest.must("systemctl stop chrony.service; rm -rf /var/lib/hostward; python3 /lab/frequency.py 0")
     for frequency, looked_at_s, wanted in ((INJECTED_PPM, 60.0, "warning"), (0.0, 12.0, None)):

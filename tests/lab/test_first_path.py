@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import FULL
 from tests.hosts import rhel5
 from tests.lab import edits
 from tests.lab.conftest import Boot
@@ -27,15 +28,13 @@ ExecStop=/sbin/hwclock --systohc --utc
 [Install]
 WantedBy=multi-user.target
 """
-#: Two kernels of two series.
-ROLES = ("A", "C")
 #: For what systemd alone decides.
 ONE_KERNEL_IS_ENOUGH = pytest.mark.parametrize("machine", ["A"], indirect=True)
 #: What the edited module needs, and its own name; all of the length of the real ones, as they stand in tables.
 LACKED = {"alloc_netdev_mqs": "alloc_netdev_mqz", "free_netdev": "free_netdex"}
 
 
-@pytest.fixture(scope="module", params=ROLES)
+@pytest.fixture(scope="module", params=["A", pytest.param("C", marks=FULL)])
 def machine(request: pytest.FixtureRequest, boot: Boot) -> Iterator[Guest]:
     of = kernel(request.param)
     lacking = edits.renamed(edits.in_tree(of, "dummy"), {"dummy": "dummz", **LACKED})

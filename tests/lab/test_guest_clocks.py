@@ -183,11 +183,11 @@ def test_an_agent_that_hangs_costs_its_time_limit_and_no_other_guest(room: Room)
         "arguments": {"path": "/bin/busybox", "arg": ["sh", "-c", "kill -STOP $(busybox pidof qemu-ga)"]},
     }
     room.run(["virsh", "-c", "qemu:///system", "qemu-agent-command", "late", json.dumps(stop), "--timeout", "2"])
-    room.run(["tee", "/run/hostward.yaml"], input="limits: {program-timeout-s: 2}\n")
+    room.run(["tee", "/run/hostward.yaml"], input="limits: {program-timeout-s: 4}\n")
     began = time.monotonic()
     seen = hostward(room, "facts", "GuestClocks", "--config", "/run/hostward.yaml")["facts"]["GuestClocks"]
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 10
     assert [clock["guest"] for clock in seen["clocks"]] == ["right"]
-    assert seen["silent"] == [["late", "no answer within 2 s"]]
+    assert seen["silent"] == [["late", "no answer within 4 s"]]
     seen = clocks(room)  # with time enough libvirt itself gives up
     assert [guest for guest, _ in seen["silent"]] == ["late"]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from hostward.daemon.messages import message_id
-from tests.lab.conftest import FULL, Boot
+from tests.conftest import FULL
+from tests.lab.conftest import Boot
 from tests.lab.machine import Guest
 from tests.lab.test_first_path import HWCLOCK_UNIT
 

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from hostward.facts import keeper_state as why
+from tests.conftest import FULL
 from tests.lab import debs
-from tests.lab.conftest import FULL, Boot
+from tests.lab.conftest import Boot
 from tests.lab.machine import Content, Done, Guest, Link
 
 HERE = Path(__file__).parent
@@ -137,7 +138,7 @@ def test_chronyd_keeps_and_agrees_with_chronyc(guest: Guest) -> None:
     [
         ("", why.NO_SOURCE, ""),
         (servers(6), why.UNREACHABLE, "none of 10.9.0.6 answers"),
-        (servers(3, 4, 5, 8), why.NO_MAJORITY, "10.9.0.4 -5.0"),
+        (servers(3, 4, 5, 8), why.NO_MAJORITY, r"10\.9\.0\.4 -(4\.9|5\.0)"),
         (servers(7), why.UNSYNCHRONISED, "10.9.0.7"),
         ("local stratum 10\\n" + servers(6), why.OWN_CLOCK, "stratum 10"),
         (servers(1, options="offline"), why.OFFLINE, "chronyc online"),
@@ -149,7 +150,7 @@ def test_chronyd_keeps_and_agrees_with_chronyc(guest: Guest) -> None:
 def test_chronyd_keeps_nothing(guest: Guest, config: str, reason: str, detail: str) -> None:
     chronyd(guest, config)
     found = wait_for(guest, "chronyd", {"synchronised": False, "why_not": reason})
-    assert detail in found["detail"] and found["offset_s"] is None
+    assert re.search(detail, found["detail"]) and found["offset_s"] is None
 
 
 def ntpsec(guest: Guest, config: str) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import FULL
 from tests.lab import edits, kill_points
-from tests.lab.conftest import FULL, Boot
+from tests.lab.conftest import Boot
 from tests.lab.debs import kernel
 from tests.lab.machine import Content, Guest, Link
 from tests.lab.test_first_path import HWCLOCK_UNIT, LACKED
@@ -73,6 +74,7 @@ def test_what_may_happen_unattended_happens_and_is_not_done_against_a_persons_wi
     machine.must("test -d /sys/module/kvm_amd")
 
 
+@FULL
 def test_an_enabled_unit_is_put_back_link_by_link(machine: Guest) -> None:
     """What an operator linked by hand is not what `systemctl enable` would make, and comes back all the same."""
     wants = "/etc/systemd/system/sysinit.target.wants"

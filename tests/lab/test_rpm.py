@@ -87,7 +87,7 @@ def test_what_the_configuration_keeps_for_a_person_is_only_said(machine: Guest) 
     machine.must("mkdir -p /etc/hostward/hostward.d")
     own = "repair: {classes: {modules.load-kvm: on-request}}"
     machine.must(f"echo '{own}' >/etc/hostward/hostward.d/own.yaml")
-    said = transaction(machine, "-U --oldpackage /packages/kmod-kvm-1-1.noarch.rpm")
+    said = transaction(machine, "-U --oldpackage --replacepkgs /packages/kmod-kvm-1-1.noarch.rpm")
     machine.must("! test -e /sys/module/kvm_amd")
     assert said[0].startswith("WARNING: KVM is installed and the processor can run guests, but kvm"), said
     machine.must("rm /etc/hostward/hostward.d/own.yaml")
