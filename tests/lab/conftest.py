@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FULL as FULL
 from tests.lab.machine import Content, Guest
 
 HERE = Path(__file__).parent

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import FULL
 from tests.lab.clocks import HOST, ClockedGuest, ptp_module
-from tests.lab.conftest import FULL
 from tests.lab.machine import Link
 from tests.lab.test_first_path import HWCLOCK_UNIT
 

@@ -12,8 +12,8 @@ from hostward.kmod.image import read_image
 from hostward.kmod.load_rules import signature_of
 from hostward.kmod.profile import KernelProfile
 from hostward.kmod.signature import read_signature, verify
+from tests.conftest import FULL
 from tests.lab import debs, modlab, signed
-from tests.lab.conftest import FULL
 from tests.lab.modlab import Load, Loaded
 
 

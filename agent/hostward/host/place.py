@@ -28,6 +28,5 @@ def runtime_directory() -> str:
     if os.geteuid() == 0:
         return "/run/hostward"
     base = os.environ.get("XDG_RUNTIME_DIR", "")
-    if not base.startswith("/"):
-        base = f"/tmp/hostward-{os.geteuid()}"
-    return os.path.join(base, "hostward")
+    # One level below /tmp, which only we could have made: `own_directory` looks at that one.
+    return os.path.join(base, "hostward") if base.startswith("/") else f"/tmp/hostward-{os.geteuid()}"
