@@ -117,6 +117,7 @@ def test_a_masked_unit_is_neither_hwclock_nor_a_keeper(machine: Guest) -> None:
 
 
 @ONE_KERNEL_IS_ENOUGH
+@FULL
 def test_a_keeper_that_is_enabled_and_stopped(machine: Guest) -> None:
     machine.must("systemctl enable chrony.service && systemctl stop chrony.service")
     found = result(machine, "clock.keeper-not-running")

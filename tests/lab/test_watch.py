@@ -191,7 +191,8 @@ def test_a_step_of_the_clock_is_found(machine: Guest) -> None:
     until(machine, lambda: journal(machine, *differs), "the RTC differs from a clock that was set")
 
 
-@pytest.mark.parametrize("day", ["2100-01-01", pytest.param("1970-01-02", marks=FULL)])
+@FULL
+@pytest.mark.parametrize("day", ["1970-01-02", "2100-01-01"])
 def test_a_clock_of_another_century_upsets_nothing(machine: Guest, day: str) -> None:
     runs = len(journal(machine, "HOSTWARD_TRANSITION=appeared"))
     machine.must(f"date -s {day}")
